@@ -12,11 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c3dvideo.errors import UsageError
+from c3dvideo.video import resize
 from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile, View, input_mean, prepare_frame, resize_frame
-from c3dvideo.video.resize import Interpolation
+from c3dvideo.video.resize import Interpolation, opencv_bilinear_compiled, opencv_bilinear_numpy
 
 Pattern = Callable[..., np.ndarray]
 SMALL = Profile(name="small", resize_height=16, resize_width=21, crop_size=14, crop_top=None, crop_left=None)
+
+
+def sides(smallest: int, largest: int) -> st.SearchStrategy[tuple[int, int]]:
+    return st.tuples(st.integers(smallest, largest), st.integers(smallest, largest))
 
 
 def sha256(array: np.ndarray) -> str:
@@ -47,6 +52,27 @@ def test_resize_equals_opencv_for_any_size(height: int, width: int, to: tuple[in
     pixels = pattern(height, width, height + width)
     expected = cv2.resize(pixels, to[::-1])
     np.testing.assert_array_equal(resize_frame(pixels, profile).transpose(1, 2, 0), expected)
+
+
+@settings(deadline=None, max_examples=200)
+@given(source=sides(2, 300), to=sides(1, 64), data=st.data())
+def test_compiled_resize_equals_numpy_s(
+    source: tuple[int, int], to: tuple[int, int], data: st.DataObject, pattern: Pattern
+) -> None:
+    library = resize._compiled()
+    if library is None:
+        pytest.skip("no C++ compiler here")
+    pixels = pattern(*source, phase=sum(source))
+    rows, columns = (tuple(sorted(data.draw(st.sets(st.integers(0, side), min_size=2, max_size=2)))) for side in to)
+    windows = {"size": to, "rows": rows, "columns": columns}
+    expected = opencv_bilinear_numpy(pixels, **windows)
+    np.testing.assert_array_equal(opencv_bilinear_compiled(library, pixels, **windows), expected)
+
+
+def test_without_a_compiler_numpy_resizes(pattern: Pattern, golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resize, "_compiled", lambda: None)
+    hashes = json.loads((golden / "resize.json").read_text())
+    assert sha256(resize_frame(pattern(240, 320), CAFFE).transpose(1, 2, 0)) == hashes["240x320"]
 
 
 @pytest.mark.parametrize("interpolation", ["opencv_bilinear", "antialias_bilinear"])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from c3dvideo.compiled import cache_folder as cache_folder  # noqa: PLC0414
 from c3dvideo.errors import DownloadError, UsageError, WeightsError
 from c3dvideo.network.download import download
 
@@ -248,14 +249,6 @@ PUBLISHED: dict[str, Published] = {
         ),
     )
 }
-
-
-def cache_folder() -> Path:
-    """Where fetched weights are kept: $C3DVIDEO_CACHE, else c3dvideo under $XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("C3DVIDEO_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c3dvideo"
 
 
 def fetch(name: str) -> Path:

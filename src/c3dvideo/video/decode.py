@@ -144,8 +144,15 @@ def _stream_frames(
         if decoded.is_corrupt and not skip_damage:
             raise DecodeError(_damaged(index))
         upright = upright or _orientation(decoded)
-        pixels: Any = reformatter.reformat(decoded, format=f"{channel_order}24", threads=1).to_ndarray()
-        yield Frame(index, clock(decoded), upright(pixels))
+        picture = reformatter.reformat(decoded, format=f"{channel_order}24", threads=1)
+        yield Frame(index, clock(decoded), upright(_pixels(picture)))
+
+
+def _pixels(picture: Any) -> Pixels:
+    """The picture as it lies in FFmpeg's memory, which it keeps alive; rows may be further apart than their length."""
+    plane = picture.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)
+    return rows[:, : 3 * picture.width].reshape(picture.height, picture.width, 3)
 
 
 def _clock(container: Any, fps: Fraction | None) -> Callable[[Any], float]:

@@ -218,6 +218,8 @@ def prepare_frame(pixels: Pixels, profile: Profile, views: Sequence[View]) -> Pi
         rows=(first_row, max(tops) + size),
         columns=(first_column, max(lefts) + size),
     )
+    if len(views) == 1 and not views[0].mirrored:
+        return picture[None]
     out = np.empty((len(views), 3, size, size), np.uint8)
     for crop, view, (top, left) in zip(out, views, corners, strict=True):
         window = picture[:, top - first_row :, left - first_column :][:, :size, :size]

@@ -1,0 +1,79 @@
+"""Optional C++: a source file built on first use with the machine's own compiler, then kept in the cache folder.
+
+    library = load(Path("resize.cpp"))             # None without a compiler; whoever asks has another way then
+
+`C3DVIDEO_COMPILE=0` turns all of this off.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
+
+
+def load(source: Path) -> ctypes.CDLL | None:
+    """The library of a C++ file, built now if this machine has not built it before; None where that is not possible."""
+    found = attempt(source)
+    return found if isinstance(found, ctypes.CDLL) else None
+
+
+@cache
+def attempt(source: Path) -> ctypes.CDLL | str:
+    """The library of a C++ file, or why there is none."""
+    if os.environ.get("C3DVIDEO_COMPILE") == "0":
+        return "turned off by C3DVIDEO_COMPILE=0"
+    try:
+        path = library_path(source)
+        if not path.exists():
+            build(source, path)
+        return ctypes.CDLL(str(path))
+    except subprocess.CalledProcessError as error:
+        return f"{error.cmd[0]} failed: {error.stderr.decode(errors='replace').strip().splitlines()[-1:]}"
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+
+
+def build(source: Path, path: Path) -> None:
+    """Compile `source` to `path`; raises OSError or SubprocessError when there is no working compiler."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        fresh = Path(folder) / path.name
+        command = [compiler() or "c++", *FLAGS, "-o", str(fresh), str(source)]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        fresh.replace(path)
+
+
+def compiler() -> str | None:
+    """The C++ compiler that would be used."""
+    return next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "c++", "g++", "clang++"))), None)
+
+
+def library_path(source: Path) -> Path:
+    """Where the library of this source, these flags and this processor is kept."""
+    identity = hashlib.sha256(source.read_bytes())
+    identity.update(" ".join((*FLAGS, platform.machine(), _processor_features())).encode())
+    return cache_folder() / f"{source.stem}-{identity.hexdigest()[:16]}.so"
+
+
+def cache_folder() -> Path:
+    """Where libraries and fetched weights go: $C3DVIDEO_CACHE, else c3dvideo under $XDG_CACHE_HOME or ~/.cache."""
+    own = os.environ.get("C3DVIDEO_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c3dvideo"
+
+
+def _processor_features() -> str:
+    """What tells machines apart on which `-march=native` means different instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
