@@ -41,7 +41,7 @@ def milliseconds_a_frame(path: Path) -> dict[str, float]:
 
     def decode() -> int:
         with open_video(path) as video:
-            return sum(1 for _ in video.frames())
+            return sum(frame.pixels.ndim == 3 for frame in video.frames())
 
     def clips() -> int:
         reader = read_clips(path)

@@ -56,6 +56,17 @@ def test_indices_are_frames_of_the_video_in_order(plan: ClipPlan, n_frames: int)
 
 
 @given(plan=plans, n_frames=lengths)
+def test_frames_that_no_clip_may_use_are_in_none(plan: ClipPlan, n_frames: int) -> None:
+    clips = indices_or_none(plan, n_frames)
+    may_use = {index for index in range(n_frames) if plan.may_use(index)}
+    if clips is not None:
+        assert set(clips.ravel().tolist()) <= may_use
+    if plan.tail == "drop" and plan.short == "error":
+        longer = plan.indices(n_frames + plan.span_frames + plan.stride_frames)
+        assert may_use == {index for index in longer.ravel().tolist() if index < n_frames}
+
+
+@given(plan=plans, n_frames=lengths)
 def test_clips_start_at_multiples_of_the_stride(plan: ClipPlan, n_frames: int) -> None:
     clips = indices_or_none(plan, n_frames)
     if clips is None:

@@ -9,6 +9,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,28 @@ def test_overlapping_clips_share_their_frames(tmp_path: Path, pattern: Pattern) 
     prepared = np.stack([prepare_frame(pixels, profile, views) for pixels in frames])
     for clip, indices in zip(clips, plan.indices(41), strict=True):
         np.testing.assert_array_equal(clip.pixels, prepared[indices].transpose(1, 2, 0, 3, 4))
+
+
+def test_frames_that_no_clip_uses_are_decoded_and_no_more(
+    tmp_path: Path, pattern: Pattern, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = 0
+
+    def count(*arguments: Any) -> Any:
+        nonlocal prepared
+        prepared += 1
+        return prepare_frame(*arguments)
+
+    monkeypatch.setattr("c3dvideo.video.reader.prepare_frame", count)
+    frames = [pattern(48, 64, phase) for phase in range(50)]
+    path = lossless(tmp_path / "a.mkv", frames)
+    plan = ClipPlan(clip_length=4, sampling_rate=3, stride_frames=20)
+    reader = read_clips(path, plan=plan)
+    clips = list(reader)
+    assert (reader.n_frames, prepared) == (50, 2 * 4 + 4)
+    assert [clip.start_frame for clip in clips] == [0, 20]
+    expected = [prepare_frame(frames[20 + 3 * n][:, :, ::-1], CAFFE, CAFFE.views()) for n in range(4)]
+    np.testing.assert_array_equal(clips[1].pixels, np.stack(expected, axis=2))
 
 
 def test_short_videos_fail_unless_told_otherwise(tmp_path: Path, pattern: Pattern) -> None:

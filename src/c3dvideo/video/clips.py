@@ -70,6 +70,18 @@ class ClipPlan:
             return clips % n_frames
         return np.minimum(clips, n_frames - 1)
 
+    def may_use(self, index: int) -> bool:
+        """Whether a clip may show frame `index`; False only when none does, however long the video is.
+
+        >>> [index for index in range(12) if ClipPlan(clip_length=2, sampling_rate=3, stride_frames=6).may_use(index)]
+        [0, 3, 6, 9]
+        """
+        if self.tail != "drop" or self.short != "error":
+            return True
+        first = max(0, -(-(index - self.span_frames + 1) // self.stride_frames))
+        starts = range(first * self.stride_frames, index + 1, self.stride_frames)
+        return any((index - start) % self.sampling_rate == 0 for start in starts)
+
     def _starts(self, n_frames: int) -> Indices:
         if n_frames < self.span_frames:
             if n_frames < 1 or self.short == "error":

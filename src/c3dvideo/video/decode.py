@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import av
 import numpy as np
@@ -38,12 +39,18 @@ class Frame:
     index: 0 for the first decoded frame.
     seconds: when it is shown, after the first frame; from the time stamps of the file, so exact at variable frame
         rates. NaN for a frame folder, which has no clock.
-    pixels: uint8 (H, W, 3), upright.
+    size: height and width, upright.
     """
 
     index: int
     seconds: float
-    pixels: Pixels
+    size: tuple[int, int]
+    _convert: Callable[[], Pixels]
+
+    @property
+    def pixels(self) -> Pixels:
+        """uint8 (H, W, 3), upright; made from the colours of the file whenever it is asked for."""
+        return self._convert()
 
 
 class Video:
@@ -57,16 +64,15 @@ class Video:
 
     def frames(self) -> Iterator[Frame]:
         """The frames in order, all of one size. Raises DecodeError where the video is damaged, and for no frames."""
-        size: tuple[int, ...] | None = None
+        size: tuple[int, int] | None = None
         with _naming(self.source):
             for frame in self._frames:
-                height, width = frame.pixels.shape[:2]
-                if size not in (None, (height, width)):
+                size = size or frame.size
+                if frame.size != size:
                     raise DecodeError(
-                        f"frame {frame.index} is {width}x{height}, the frames before it are {size[1]}x{size[0]}; "
-                        "split or re-encode the video so that all its frames have one size"
+                        f"frame {frame.index} is {frame.size[1]}x{frame.size[0]}, the frames before it are "
+                        f"{size[1]}x{size[0]}; split or re-encode the video so that all its frames have one size"
                     )
-                size = height, width
                 yield frame
             if size is None:
                 raise DecodeError("the video stream holds no frame that can be decoded")
@@ -139,20 +145,26 @@ def _stream_frames(
 ) -> Iterator[Frame]:
     reformatter = VideoReformatter()
     clock = _clock(container, fps)
-    upright: Callable[[Pixels], Pixels] | None = None
+    orientation: _Orientation | None = None
+
+    def pixels(decoded: Any, upright: Callable[[Pixels], Pixels]) -> Pixels:
+        picture = reformatter.reformat(decoded, format=f"{channel_order}24", threads=1)
+        # As it lies in FFmpeg's memory, which the array keeps alive; rows may be further apart than they are long.
+        plane: Any = picture.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)[:, : 3 * picture.width]
+        return upright(rows.reshape(picture.height, picture.width, 3))
+
     for index, decoded in enumerate(_decoded(container, stream, skip_damage)):
         if decoded.is_corrupt and not skip_damage:
             raise DecodeError(_damaged(index))
-        upright = upright or _orientation(decoded)
-        picture = reformatter.reformat(decoded, format=f"{channel_order}24", threads=1)
-        yield Frame(index, clock(decoded), upright(_pixels(picture)))
-
-
-def _pixels(picture: Any) -> Pixels:
-    """The picture as it lies in FFmpeg's memory, which it keeps alive; rows may be further apart than their length."""
-    plane = picture.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)
-    return rows[:, : 3 * picture.width].reshape(picture.height, picture.width, 3)
+        orientation = orientation or _orientation(decoded)
+        size = decoded.height, decoded.width
+        yield Frame(
+            index,
+            clock(decoded),
+            size[::-1] if orientation.swaps else size,
+            partial(pixels, decoded, orientation.upright),
+        )
 
 
 def _clock(container: Any, fps: Fraction | None) -> Callable[[Any], float]:
@@ -204,11 +216,18 @@ def _damaged(n_frames: int) -> str:
     )
 
 
-def _orientation(decoded: Any) -> Callable[[Pixels], Pixels]:
-    """What turns the stored picture upright, from the display matrix that phones write; multiples of 90 degrees."""
+class _Orientation(NamedTuple):
+    """What turns the stored picture upright, and whether that swaps height and width."""
+
+    swaps: bool
+    upright: Callable[[Pixels], Pixels]
+
+
+def _orientation(decoded: Any) -> _Orientation:
+    """From the display matrix that phones write; multiples of 90 degrees."""
     matrix = decoded.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return lambda pixels: pixels
+        return _Orientation(False, lambda pixels: pixels)
     # x' = a x + c y, y' = b x + d y maps stored onto displayed pixels.
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     swap = abs(b) > abs(a)
@@ -219,7 +238,7 @@ def _orientation(decoded: Any) -> Callable[[Pixels], Pixels]:
         pixels = pixels[::-1] if flip_rows else pixels
         return np.ascontiguousarray(pixels[:, ::-1] if flip_columns else pixels)
 
-    return upright
+    return _Orientation(swap, upright)
 
 
 def _check_file(path: Path) -> None:
@@ -317,4 +336,5 @@ def _folder_frames(pictures: Sequence[Path], channel_order: ChannelOrder) -> Ite
                 pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
             raise DecodeError(f"{path.name!r} cannot be read as a picture: {error}") from error
-        yield Frame(index, float("nan"), pixels if channel_order == "rgb" else pixels[:, :, ::-1])
+        pixels = pixels if channel_order == "rgb" else pixels[:, :, ::-1]
+        yield Frame(index, float("nan"), pixels.shape[:2], partial(np.asarray, pixels))

@@ -61,9 +61,12 @@ class ClipReader:
 
     def _prepared(self) -> Iterator[tuple[float, Pixels]]:
         started = time.perf_counter()
+        nothing = np.zeros(0, np.uint8)
         for frame in self._video.frames():
+            used = self._plan.may_use(frame.index)
+            pixels = frame.pixels if used else nothing
             decoded = time.perf_counter()
-            crops = prepare_frame(frame.pixels, self._profile, self._views)
+            crops = prepare_frame(pixels, self._profile, self._views) if used else nothing
             self.n_frames += 1
             self.decode_seconds += decoded - started
             self.preprocess_seconds += time.perf_counter() - decoded
