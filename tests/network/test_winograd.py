@@ -112,7 +112,7 @@ def test_the_error_is_that_of_direct_float32() -> None:
     with torch.no_grad():
         plain = layer(x.permute(0, 4, 1, 2, 3)).relu().permute(0, 2, 3, 4, 1)
     for stage in stages("conv2a", layer):
-        assert error(stage(x), expected) < max(4 * error(plain, expected), 1.5e-6)
+        assert error(stage(x), expected) < max(4 * error(plain, expected), 2.5e-6)
 
 
 @pytest.mark.parametrize("n_clips", [1, 2, 3, 5, 9])

@@ -83,9 +83,8 @@ class CpuNetwork:
             yield self._walk(x[None, first : first + self._clip_length], self._early, found)
             return
         assert self._shared is not None
-        done, shared = self._shared(x, starts)
-        for clip in shared:
-            yield self._walk(clip, self._early[done:], found)
+        for clip in self._shared(x, starts):
+            yield self._walk(clip, self._early[self._shared.n_stages :], found)
 
     def _walk(self, x: Tensor, stages: list[Stage], found: dict[str, list[Tensor]]) -> Tensor:
         for stage in stages:

@@ -9,6 +9,8 @@ The library lands in the cache folder of `published.cache_folder` under a name m
 
 import ctypes
 import hashlib
+import math
+import mmap
 import os
 import platform
 import shutil
@@ -16,6 +18,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +30,6 @@ from c3dvideo.network.published import cache_folder
 
 SOURCE = Path(__file__).with_name("c3d.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
-BLOCK_NUMBERS = 48 * 256  # tiles x channels that are transformed together: 7 MB at their 144 positions
 CEIL = 2
 
 Item = TypeVar("Item")
@@ -45,8 +47,9 @@ class _Convolution(_Numbers):
         (name, ctypes.c_long)
         for name in (
             *("frames", "height", "width", "channels_in", "channels_out"),
-            *("x_clip", "x_frame", "x_row", "y_clip", "y_frame", "y_row", "y_column"),
-            *("pool", "relu", "block", "tile_begin", "tile_end", "channel_begin", "channel_end"),
+            *("x_clip", "x_frame", "x_row", "x_column", "y_clip", "y_frame", "y_row", "y_column"),
+            *("pool", "relu", "tile_frames", "block"),
+            *("tile_begin", "tile_end", "channel_begin", "channel_end"),
         )
     ]
 
@@ -68,7 +71,6 @@ class Kernels:
         self.path = path
         self._library = ctypes.CDLL(str(path))
         self._library.panel.restype = self._library.scratch.restype = ctypes.c_long
-        self._library.scratch.argtypes = (ctypes.c_long, ctypes.c_long)
         self.panel = int(self._library.panel())  # channels come in multiples of this
         self.n_threads = n_threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="c3dvideo-kernels")
@@ -79,42 +81,61 @@ class Kernels:
         return -(-channels // self.panel) * self.panel
 
     def winograd(
-        self, x: Tensor, weights: Tensor, bias: Tensor, y: Tensor, *, size: Sequence[int], pool: int, relu: bool
+        self,
+        x: Tensor,
+        weights: Tensor,
+        bias: Tensor,
+        y: Tensor,
+        *,
+        size: Sequence[int],
+        tile_frames: int,
+        pool: int,
+        relu: bool,
     ) -> None:
         """Convolve the zero-bordered `x` (N, T', H', W', C_in) into `y` (N, T, H, W, C_out), channels dense.
 
+        x and y have whole panels of channels, zeros past those of the contiguous weights (C_out, C_in, 3, 3, 3).
+        tile_frames: 2 or 4. T' is at least 2 more than `size`[0] rounded up to tiles, H' and W' 2 more than `size`[1:]
+        rounded up to multiples of 4.
         pool: 0 for none, 1 for 2x2x2 maxima, `CEIL` for those with windows at the far border cut instead of left out.
-        T' is at least 2 more than `size`[0] rounded up to even, H' and W' 2 more than `size`[1:] rounded up to
-        multiples of 4. weights: (C_out / panel, C_in, 27, panel), the 27 as (T, H, W).
         """
         frames, height, width = size
-        tiles = len(y) * -(-frames // 2) * -(-height // 4) * -(-width // 4)
-        panels, channels_in = weights.shape[:2]
-        blocks = -(-tiles // max(24, min(96, BLOCK_NUMBERS // channels_in)))
-        # Few tiles, as in the deep layers: threads share the output channels, so that each weight is read once.
-        parts = 1 if blocks >= 4 * self.n_threads else min(panels, self.n_threads)
-        runs = blocks if parts == 1 else 1
-        work = [(run, part) for run in range(runs) for part in range(parts)]
-        block = -(-tiles // (blocks * 12)) * 12  # whole runs of rows of the innermost loop
+        channels_out, channels_in = weights.shape[:2]
+        panels = -(-channels_out // self.panel)
+        tiles = len(y) * -(-frames // tile_frames) * -(-height // 4) * -(-width // 4)
+        blocks = -(-tiles // self._most_tiles(tile_frames))
+        block = -(-tiles // blocks)
+        parts = self._parts(blocks, panels)
 
         def compute(thread: int, item: tuple[int, int]) -> None:
-            run, part = item
+            index, part = item
             begin, end = panels * part // parts * self.panel, panels * (part + 1) // parts * self.panel
-            needed = self._library.scratch(block, channels_in)
-            if self._scratch[thread].numel() < needed:
-                self._scratch[thread] = torch.empty(needed)
             shape = _Convolution(
                 **{"frames": frames, "height": height, "width": width},
-                **{"channels_in": channels_in, "channels_out": panels * self.panel},
-                **{"x_clip": x.stride(0), "x_frame": x.stride(1), "x_row": x.stride(2)},
-                **{"y_clip": y.stride(0), "y_frame": y.stride(1), "y_row": y.stride(2), "y_column": y.stride(3)},
-                **{"pool": pool, "relu": relu, "block": block, "channel_begin": begin, "channel_end": end},
-                tile_begin=run * block if parts == 1 else 0,
-                tile_end=min(tiles, (run + 1) * block) if parts == 1 else tiles,
+                **{"channels_in": channels_in, "channels_out": channels_out},
+                **dict(zip(("x_clip", "x_frame", "x_row", "x_column"), x.stride(), strict=False)),
+                **dict(zip(("y_clip", "y_frame", "y_row", "y_column"), y.stride(), strict=False)),
+                **{"pool": pool, "relu": relu, "tile_frames": tile_frames, "block": block},
+                **{"tile_begin": index * block, "tile_end": min(tiles, (index + 1) * block)},
+                **{"channel_begin": begin, "channel_end": end},
             )
+            needed = self._library.scratch(ctypes.byref(shape))
+            if self._scratch[thread].numel() < needed:
+                self._scratch[thread] = zeros(needed)
             self._library.winograd(ctypes.byref(shape), *map(_address, (x, weights, bias, y, self._scratch[thread])))
 
-        self._share(work, compute)
+        self._share([(index, part) for part in range(parts) for index in range(blocks)], compute)
+
+    def _most_tiles(self, tile_frames: int) -> int:
+        """How many tiles to take at a time: their products of one panel should fill two thirds of the second cache."""
+        product_bytes = 4 * 36 * (tile_frames + 2) * self.panel
+        return max(14, min(98, _second_cache_bytes() * 2 // 3 // product_bytes))
+
+    def _parts(self, blocks: int, panels: int) -> int:
+        """Into how many shares of output channels to cut the work on so many blocks, to give every thread as much."""
+        if blocks >= 4 * self.n_threads:
+            return 1
+        return min(panels, self.n_threads // math.gcd(blocks, self.n_threads))
 
     def first(self, x: Tensor, weights: Tensor, bias: Tensor, y: Tensor) -> None:
         """conv1a + ReLU + pool1 of the zero-bordered `x` (N, T + 2, H + 2, W + 2, 3) into `y` (N, T, H//2, W//2, C).
@@ -162,6 +183,25 @@ class Kernels:
 
         for done in [self._pool.submit(drain, thread) for thread in range(min(self.n_threads, len(work)))]:
             done.result()
+
+
+def zeros(numbers: int) -> Tensor:
+    """Float32 memory of zeros, in huge pages where there are some: the kernels walk along hundreds of lines at a time."""
+    kept = mmap.mmap(-1, max(4 * numbers, mmap.PAGESIZE))
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            kept.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(kept, dtype=torch.float32)[:numbers]
+
+
+@cache
+def _second_cache_bytes() -> int:
+    """Bytes of one core's second-level cache; 1 MB where Linux does not say."""
+    try:
+        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text(encoding="ascii").strip()
+    except OSError:
+        return 1 << 20
+    return int(text[:-1]) << 10 if text[:-1].isdigit() and text.endswith("K") else 1 << 20
 
 
 def _address(tensor: Tensor) -> ctypes.c_void_p:

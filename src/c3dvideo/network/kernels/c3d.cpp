@@ -1,63 +1,72 @@
 // The float32 layers of C3D on a CPU: convolution by 3-D Winograd, the first layer with its pooling, fully connected.
 //
-// The compiled twin of ../winograd.py: the same tiles, points and layout. C++ with the vector types of GCC and Clang and no
-// library, so that one text serves AVX-512, AVX2 and NEON. Every function takes a range of its work, and threads share a
-// layer by ranges; a number is always summed in the same order, whatever the range, the batch or the number of threads.
+// The compiled twin of ../winograd.py: the same points in space, and F(4, 3) in time too where that saves products. C++ with
+// the vector types of GCC and Clang and no library, so that one text serves AVX-512, AVX2 and NEON. Every function takes a
+// range of its work, and threads share a layer by ranges; a number is always summed in the same order, whatever the range,
+// the batch or the number of threads.
 //
 // Activations are (N, T, H, W, C) with C a multiple of panel() and a border of zeros around T, H and W. Strides count numbers.
+// Weights are read as PyTorch keeps them.
 
 #if defined(__AVX512F__)
-constexpr long WIDTH = 16, ROWS = 12, WINDOWS = 3;
+constexpr long WIDTH = 16, ROWS = 14, WINDOWS = 3;
 #else
 constexpr long WIDTH = 8, ROWS = 6, WINDOWS = 1;
 #endif
 constexpr long PANEL = 2 * WIDTH;
 constexpr long CLIPS = 4;      // clips that share one reading of a fully connected weight
-constexpr long DEPTH = 64;
-constexpr long POSITIONS = 144;
-constexpr long LINE = 16;     // a cache line more a position keeps the 144 of them out of each other's cache sets
-constexpr long WEIGHT_STEP = DEPTH * PANEL + LINE, PRODUCT_STEP = POSITIONS * PANEL + LINE;
+constexpr long DEPTH = 64;     // channels that are summed at a time, which also halves rounding
+constexpr long PLACES = 36;    // positions in space; in time there are 4 or 6, for tiles of 2 or 4 frames
+constexpr long LINE = 16;      // a cache line more a place keeps them out of each other's cache sets
+constexpr long WEIGHT_STEP = DEPTH * PANEL + LINE;
 constexpr long CEIL = 2;
 constexpr float ROOT = 1.41421356237309505f;
 
 typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 #define INLINE static inline __attribute__((always_inline))
+#define LOCAL alignas(64) vec  // an array on the stack, where a vec by itself would straddle cache lines
 
 INLINE vec load(const float *from) { return *reinterpret_cast<const vec *>(from); }
 INLINE void store(float *to, vec value) { *reinterpret_cast<vec *>(to) = value; }
 INLINE vec larger(vec a, vec b) { return a != a ? a : (a > b ? a : b); }  // keeps a NaN on either side
 INLINE vec positive(vec a) { return a <= 0.0f ? vec{} : a; }
+INLINE long least(long a, long b) { return a < b ? a : b; }
 
 struct Convolution {
     long frames, height, width;                  // output of the convolution, before pooling
-    long channels_in, channels_out;
-    long x_clip, x_frame, x_row;                 // strides of the input, whose origin is the corner of its border
+    long channels_in, channels_out;              // of the weights; activations may have further ones, of zeros
+    long x_clip, x_frame, x_row, x_column;       // strides of the input, whose origin is the corner of its border
     long y_clip, y_frame, y_row, y_column;       // strides of the output, whose origin is its first number
-    long pool, relu, block;                      // pool: 0, 1 or CEIL (border windows are cut); block: tiles at a time
+    long pool, relu;                             // pool: 0, 1 or CEIL (border windows are cut)
+    long tile_frames, block;                     // frames of a tile: 2 or 4; tiles at a time
     long tile_begin, tile_end, channel_begin, channel_end;
+
+    long runs() const { return (channels_in + DEPTH - 1) / DEPTH; }
+    long place_step() const { return block * DEPTH + LINE; }
+    long product_step() const { return (tile_frames + 2) * PLACES * PANEL + LINE; }
 };
 
-struct Tile {
+template <long FRAMES> struct Tile {
     long clip, frame, row, column;               // its first output, in frames and pixels
 
     INLINE Tile at(const Convolution &s, long index) {
-        const long columns = (s.width + 3) / 4, rows = (s.height + 3) / 4, times = (s.frames + 1) / 2;
-        return {index / (columns * rows * times), index / (columns * rows) % times * 2, index / columns % rows * 4,
+        const long columns = (s.width + 3) / 4, rows = (s.height + 3) / 4, times = (s.frames + FRAMES - 1) / FRAMES;
+        return {index / (columns * rows * times), index / (columns * rows) % times * FRAMES, index / columns % rows * 4,
                 index % columns * 4};
     }
 };
 
 // One axis of the input transform: 6 numbers to 6 positions, at the points 0, +-1/sqrt(2), +-sqrt(2), infinity.
-INLINE void input_side(const vec *d, long step, vec *out) {
+INLINE void input_side(const vec *d, long step, vec *out, long out_step) {
     const vec d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
     const vec even_near = d4 - 2.0f * d2, odd_near = (0.5f * ROOT) * (d3 - 2.0f * d1);
     const vec even_far = d4 - 0.5f * d2, odd_far = ROOT * (d3 - 0.5f * d1);
     out[0] = d4 - 2.5f * d2 + d0;
-    out[1] = even_near + odd_near;
-    out[2] = even_near - odd_near;
-    out[3] = even_far + odd_far;
-    out[4] = even_far - odd_far;
-    out[5] = d5 - 2.5f * d3 + d1;
+    out[out_step] = even_near + odd_near;
+    out[2 * out_step] = even_near - odd_near;
+    out[3 * out_step] = even_far + odd_far;
+    out[4 * out_step] = even_far - odd_far;
+    out[5 * out_step] = d5 - 2.5f * d3 + d1;
 }
 
 // One axis of the output transform: 6 positions to 4 numbers.
@@ -68,62 +77,6 @@ INLINE void output_side(const vec *m, long step, vec *out, long out_step) {
     out[out_step] = (0.5f * ROOT) * difference_near + ROOT * difference_far;
     out[2 * out_step] = 0.5f * sum_near + 2.0f * sum_far;
     out[3 * out_step] = (0.25f * ROOT) * difference_near + (2.0f * ROOT) * difference_far + m[5 * step];
-}
-
-// Position (column, row, time) of `tile` goes to moved[position * position_step], by runs of DEPTH channels. Like the
-// other transforms it writes few memory pages at a time.
-static void transform_input(const Convolution &s, const float *x, long tile, float *moved, long position_step) {
-    const Tile t = Tile::at(s, tile);
-    const float *corner = x + t.clip * s.x_clip + t.frame * s.x_frame + t.row * s.x_row + t.column * s.channels_in;
-    const long first[4] = {0, 1, 2, 1}, second[4] = {2, 2, 1, 3};
-    for (long run = 0; run < s.channels_in; run += DEPTH, moved += POSITIONS * position_step)
-        for (long time = 0; time < 4; time++)
-            for (long c = run; c < s.channels_in && c < run + DEPTH; c += WIDTH) {
-                vec pixels[36], by_row[36], out[6];
-                for (long row = 0; row < 6; row++)
-                    for (long column = 0; column < 6; column++) {
-                        const float *at = corner + row * s.x_row + column * s.channels_in + c;
-                        const vec a = load(at + first[time] * s.x_frame), b = load(at + second[time] * s.x_frame);
-                        pixels[row * 6 + column] = time == 1 ? a + b : a - b;
-                    }
-                for (long column = 0; column < 6; column++) input_side(pixels + column, 6, by_row + 6 * column);
-                for (long row = 0; row < 6; row++) {
-                    input_side(by_row + row, 6, out);
-                    for (long column = 0; column < 6; column++)
-                        store(moved + ((column * 6 + row) * 4 + time) * position_step + c - run, out[column]);
-                }
-            }
-}
-
-// The reverse, with pooling, bias and ReLU: from products[position * PANEL] to the places of the tile's outputs.
-static void transform_output(const Convolution &s, const float *products, const vec bias, long tile, float *y) {
-    const Tile t = Tile::at(s, tile);
-    vec frames[2][36], columns[24], out[2][16];
-    for (long place = 0; place < 36; place++) {
-        const float *at = products + 4 * place * PANEL;
-        const vec m0 = load(at), m1 = load(at + PANEL), m2 = load(at + 2 * PANEL);
-        frames[0][place] = m0 + (m1 + m2);
-        frames[1][place] = (m1 - m2) - load(at + 3 * PANEL);
-    }
-    for (long f = 0; f < 2; f++) {  // the columns first, as the position counts columns slowest
-        for (long row = 0; row < 6; row++) output_side(frames[f] + row, 6, columns + row, 6);
-        for (long column = 0; column < 4; column++) output_side(columns + 6 * column, 1, out[f] + column, 4);
-    }
-    const long p = s.pool ? 2 : 1, up = s.pool == CEIL;
-    float *corner = y + t.clip * s.y_clip + t.frame / p * s.y_frame + t.row / p * s.y_row + t.column / p * s.y_column;
-    const long frames_left = s.frames - t.frame, rows_left = s.height - t.row, columns_left = s.width - t.column;
-    for (long f = 0; f < 2 / p && f < (frames_left + up) / p; f++)
-        for (long row = 0; row < 4 / p && row < (rows_left + up) / p; row++)
-            for (long column = 0; column < 4 / p && column < (columns_left + up) / p; column++) {
-                vec value = out[f][p * (row * 4 + column)];
-                for (long i = 1; s.pool && i < 8; i++) {  // the rest of the window, as far as it lies inside
-                    const long frame = i / 4, r = 2 * row + i / 2 % 2, c = 2 * column + i % 2;
-                    if (frame < frames_left && r < rows_left && c < columns_left)
-                        value = larger(value, out[frame][r * 4 + c]);
-                }
-                value += bias;
-                store(corner + f * s.y_frame + row * s.y_row + column * s.y_column, s.relu ? positive(value) : value);
-            }
 }
 
 // One axis of the weight transform: 3 taps to 6 positions.
@@ -139,31 +92,143 @@ INLINE void weight_side(const vec *g, long step, vec *out, long out_step) {
     out[5 * out_step] = g2;
 }
 
-// Weights (27, PANEL) of each of `depth` input channels go to moved[position * WEIGHT_STEP]. Doing this for every block
-// of tiles costs no more than reading 144 numbers from memory in place of 27.
-static void transform_weights(const float *weights, long depth, float *moved) {
-    for (long time = 0; time < 4; time++)
-        for (long k = 0; k < depth; k++)
-            for (long half = 0; half < PANEL; half += WIDTH) {
-                vec taps[9], by_row[18], out[36];
-                const float *at = weights + k * 27 * PANEL + half;
-                for (long place = 0; place < 9; place++, at += PANEL) {
-                    const vec w0 = load(at), w1 = load(at + 9 * PANEL), w2 = load(at + 18 * PANEL);
-                    taps[place] = time == 0 ? w0 : time == 3 ? w2 : 0.5f * (w0 + w2) + (time == 1 ? 0.5f : -0.5f) * w1;
+// The same along time, one position a row.
+constexpr float TIME_WEIGHT[2][6][3] = {
+    {{1, 0, 0}, {0.5f, 0.5f, 0.5f}, {0.5f, -0.5f, 0.5f}, {0, 0, 1}},
+    {{1, 0, 0}, {-2.0f / 3, -ROOT / 3, -1.0f / 3}, {-2.0f / 3, ROOT / 3, -1.0f / 3},
+     {1.0f / 6, ROOT / 6, 1.0f / 3}, {1.0f / 6, -ROOT / 6, 1.0f / 3}, {0, 0, 1}}};
+
+// Position (time, row, column) of `tile` goes to moved[((time * runs + run) * PLACES + place) * place_step], by runs of DEPTH
+// channels.
+template <long FRAMES> static void transform_input(const Convolution &s, const float *x, long tile, float *moved) {
+    constexpr long TIMES = FRAMES + 2;
+    const auto t = Tile<FRAMES>::at(s, tile);
+    const float *corner = x + t.clip * s.x_clip + t.frame * s.x_frame + t.row * s.x_row + t.column * s.x_column;
+    for (long c = 0; c < s.channels_in; c += WIDTH) {
+        LOCAL by_time[TIMES * PLACES], by_row[PLACES], out[6];
+        for (long row = 0; row < 6; row++)
+            for (long column = 0; column < 6; column++) {
+                const float *at = corner + row * s.x_row + column * s.x_column + c;
+                vec d[TIMES], *to = by_time + row * 6 + column;
+                for (long i = 0; i < TIMES; i++) d[i] = load(at + i * s.x_frame);
+                if constexpr (FRAMES == 4) input_side(d, 1, to, PLACES);
+                else {
+                    to[0] = d[0] - d[2];
+                    to[PLACES] = d[1] + d[2];
+                    to[2 * PLACES] = d[2] - d[1];
+                    to[3 * PLACES] = d[1] - d[3];
                 }
-                for (long column = 0; column < 3; column++) weight_side(taps + column, 3, by_row + 6 * column, 1);
-                for (long row = 0; row < 6; row++) weight_side(by_row + row, 6, out + row, 6);
-                for (long place = 0; place < 36; place++)
-                    store(moved + (place * 4 + time) * WEIGHT_STEP + k * PANEL + half, out[place]);
+            }
+        for (long time = 0; time < TIMES; time++) {
+            float *to = moved + (time * s.runs() + c / DEPTH) * PLACES * s.place_step() + c % DEPTH;
+            for (long column = 0; column < 6; column++)
+                input_side(by_time + time * PLACES + column, 6, by_row + column, 6);
+            for (long row = 0; row < 6; row++) {
+                input_side(by_row + 6 * row, 1, out, 1);
+                for (long column = 0; column < 6; column++) store(to + (row * 6 + column) * s.place_step(), out[column]);
+            }
+        }
+    }
+}
+
+// The reverse, with pooling, bias and ReLU: from products[(time * PLACES + place) * PANEL] to the places of the tile's outputs.
+template <long FRAMES>
+static void transform_output(const Convolution &s, const float *products, const vec bias, long tile, float *y) {
+    constexpr long TIMES = FRAMES + 2;
+    const auto t = Tile<FRAMES>::at(s, tile);
+    const long frames = least(FRAMES, s.frames - t.frame), rows = least(4, s.height - t.row);
+    const long columns = least(4, s.width - t.column), p = s.pool ? 2 : 1, up = s.pool == CEIL;
+    LOCAL by_time[TIMES * 16], by_row[24], out[FRAMES * 16], m[PLACES];
+    for (long time = 0; time < TIMES; time++) {
+        for (long place = 0; place < PLACES; place++) m[place] = load(products + (time * PLACES + place) * PANEL);
+        for (long column = 0; column < 6; column++) output_side(m + column, 6, by_row + column, 6);
+        for (long row = 0; row < 4; row++) output_side(by_row + 6 * row, 1, by_time + time * 16 + 4 * row, 1);
+    }
+    for (long i = 0; i < 16; i++)
+        if constexpr (FRAMES == 4) output_side(by_time + i, 16, out + i, 16);
+        else {
+            out[i] = by_time[i] + (by_time[16 + i] + by_time[32 + i]);
+            out[16 + i] = (by_time[16 + i] - by_time[32 + i]) - by_time[48 + i];
+        }
+    float *corner = y + t.clip * s.y_clip + t.frame / p * s.y_frame + t.row / p * s.y_row + t.column / p * s.y_column;
+    for (long f = 0; f < (frames + up) / p; f++)
+        for (long row = 0; row < (rows + up) / p; row++)
+            for (long column = 0; column < (columns + up) / p; column++) {
+                vec value = out[16 * p * f + 4 * p * row + p * column];
+                if (s.pool) {  // a window that is cut at the border has its last frame, row or column twice
+                    const vec *one = out + 32 * f, *other = out + 16 * least(2 * f + 1, frames - 1);
+                    const long top = 8 * row, bottom = 4 * least(2 * row + 1, rows - 1);
+                    const long left = 2 * column, right = least(2 * column + 1, columns - 1);
+                    value = larger(larger(value, one[top + right]), larger(one[bottom + left], one[bottom + right]));
+                    value = larger(value, larger(larger(other[top + left], other[top + right]),
+                                                 larger(other[bottom + left], other[bottom + right])));
+                }
+                value += bias;
+                store(corner + f * s.y_frame + row * s.y_row + column * s.y_column, s.relu ? positive(value) : value);
             }
 }
 
-// y[row * PRODUCT_STEP][0:PANEL] (+)= sum over k of x[row][k] * w[k][0:PANEL], for `N` rows.
+// `rows` as a square matrix, transposed: each round interleaves its first half with its second.
+INLINE void transpose(vec *rows) {
+    for (long round = 1; round < WIDTH; round *= 2) {
+        LOCAL next[WIDTH];
+        for (long i = 0; i < WIDTH / 2; i++) {
+            const vec a = rows[i], b = rows[i + WIDTH / 2];
+#if defined(__AVX512F__)
+            next[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            next[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#else
+            next[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+            next[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#endif
+        }
+        for (long i = 0; i < WIDTH; i++) rows[i] = next[i];
+    }
+}
+
+// taps[(k * 27 + tap) * PANEL] of a panel of output channels and the `depth` input channels after `from`, of weights
+// (channels_out, channels_in, 27); channels past the last are zeros.
+static void gather_taps(const Convolution &s, const float *weights, long channel, long from, long depth, float *taps) {
+    const long step = s.channels_in * 27, length = depth * 27, whole = length / WIDTH * WIDTH;
+    for (long half = 0; half < PANEL; half += WIDTH) {
+        const float *first = weights + (channel + half) * step + from * 27;
+        const long left = s.channels_out - channel - half;
+        for (long k = 0; k < whole; k += WIDTH) {
+            LOCAL rows[WIDTH];
+            for (long i = 0; i < WIDTH; i++) rows[i] = i < left ? load(first + i * step + k) : vec{};
+            transpose(rows);
+            for (long i = 0; i < WIDTH; i++) store(taps + (k + i) * PANEL + half, rows[i]);
+        }
+        for (long k = whole; k < length; k++)
+            for (long i = 0; i < WIDTH; i++) taps[k * PANEL + half + i] = i < left ? first[i * step + k] : 0.0f;
+    }
+}
+
+// One position in time of `taps`: place (row, column) goes to moved[place * WEIGHT_STEP + k * PANEL].
+static void transform_weights(const float *taps, const float *by_time, long depth, float *moved) {
+    const float factor0 = by_time[0], factor1 = by_time[1], factor2 = by_time[2];
+    for (long k = 0; k < depth; k++)
+        for (long half = 0; half < PANEL; half += WIDTH) {
+            LOCAL g[9], by_row[18], out[6];
+            const float *at = taps + k * 27 * PANEL + half;
+            for (long place = 0; place < 9; place++, at += PANEL)
+                g[place] = factor0 * load(at) + factor1 * load(at + 9 * PANEL) + factor2 * load(at + 18 * PANEL);
+            for (long column = 0; column < 3; column++) weight_side(g + column, 3, by_row + column, 3);
+            for (long row = 0; row < 6; row++) {
+                weight_side(by_row + 3 * row, 1, out, 1);
+                for (long column = 0; column < 6; column++)
+                    store(moved + (row * 6 + column) * WEIGHT_STEP + k * PANEL + half, out[column]);
+            }
+        }
+}
+
+// y[row * y_step][0:PANEL] (+)= sum over k of x[row * DEPTH + k] * w[k * PANEL][0:PANEL], for `N` rows.
 template <long N>
-INLINE void multiply_rows(const float *x, const float *w, long depth, float *y, bool more) {
+INLINE void multiply_rows(const float *x, const float *w, long depth, float *y, long y_step, bool more) {
     vec sum[N][2] = {};
     for (long k = 0; k < depth; k++) {
         const vec left = load(w + k * PANEL), right = load(w + k * PANEL + WIDTH);
+        __builtin_prefetch(x + N * DEPTH + k * LINE, 0, 2);  // the rows to come, which lie outside the second-level cache
 #pragma GCC unroll 16
         for (long row = 0; row < N; row++) {
             const float number = x[row * DEPTH + k];
@@ -175,54 +240,66 @@ INLINE void multiply_rows(const float *x, const float *w, long depth, float *y, 
     for (long row = 0; row < N; row++)
 #pragma GCC unroll 2
         for (long half = 0; half < 2; half++) {
-            float *to = y + row * PRODUCT_STEP + half * WIDTH;
+            float *to = y + row * y_step + half * WIDTH;
             store(to, more ? load(to) + sum[row][half] : sum[row][half]);
         }
 }
 
 template <long N>
-static void multiply(long rows, const float *x, const float *w, long depth, float *y, bool more) {
-    if (rows == N) multiply_rows<N>(x, w, depth, y, more);
-    else if constexpr (N > 1) multiply<N - 1>(rows, x, w, depth, y, more);
+static void multiply(long rows, const float *x, const float *w, long depth, float *y, long y_step, bool more) {
+    if (rows == N) multiply_rows<N>(x, w, depth, y, y_step, more);
+    else if constexpr (N > 1) multiply<N - 1>(rows, x, w, depth, y, y_step, more);
+}
+
+// A block of tiles at a time: all of it is transformed; then for each panel of outputs the products of all positions are
+// summed in the second-level cache, by runs of channels, whose weights are transformed there one position in time at a time.
+template <long FRAMES>
+static void convolve(const Convolution &s, const float *x, const float *weights, const float *bias, float *y, float *space) {
+    constexpr long TIMES = FRAMES + 2;
+    float *moved = space, *taps = moved + TIMES * s.runs() * PLACES * s.place_step();
+    float *moved_weights = taps + DEPTH * 27 * PANEL, *products = moved_weights + PLACES * WEIGHT_STEP;
+    for (long begin = s.tile_begin; begin < s.tile_end; begin += s.block) {
+        const long tiles = least(s.block, s.tile_end - begin), chunks = (tiles + ROWS - 1) / ROWS;
+        for (long tile = 0; tile < tiles; tile++) transform_input<FRAMES>(s, x, begin + tile, moved + tile * DEPTH);
+        for (long c = s.channel_begin; c < s.channel_end; c += PANEL) {
+            for (long run = 0; run < s.runs(); run++) {
+                const long from = run * DEPTH, depth = least(DEPTH, s.channels_in - from);
+                gather_taps(s, weights, c, from, depth, taps);
+                for (long time = 0; time < TIMES; time++) {
+                    transform_weights(taps, TIME_WEIGHT[FRAMES == 4][time], depth, moved_weights);
+                    for (long place = 0; place < PLACES; place++)
+                        for (long chunk = 0; chunk < chunks; chunk++) {  // of equal size, so that none is too short
+                            const long row = tiles * chunk / chunks, end = tiles * (chunk + 1) / chunks;
+                            multiply<ROWS>(end - row,
+                                           moved + ((time * s.runs() + run) * PLACES + place) * s.place_step() + row * DEPTH,
+                                           moved_weights + place * WEIGHT_STEP, depth,
+                                           products + row * s.product_step() + (time * PLACES + place) * PANEL,
+                                           s.product_step(), run > 0);
+                        }
+                }
+            }
+            for (long tile = 0; tile < tiles; tile++)
+                for (long half = 0; half < PANEL; half += WIDTH)
+                    transform_output<FRAMES>(s, products + tile * s.product_step() + half, load(bias + c + half), begin + tile,
+                                             y + c + half);
+        }
+    }
 }
 
 extern "C" {
 
 long panel(void) { return PANEL; }
 
-// Numbers of scratch that `winograd` needs for blocks of `block` tiles.
-long scratch(long block, long channels_in) {
-    const long runs = (channels_in + DEPTH - 1) / DEPTH;
-    return POSITIONS * (runs * (block * DEPTH + LINE) + WEIGHT_STEP) + block * PRODUCT_STEP;
+// Numbers of scratch that `winograd` needs.
+long scratch(const Convolution *s) {
+    return (s->tile_frames + 2) * s->runs() * PLACES * s->place_step() + DEPTH * 27 * PANEL + PLACES * WEIGHT_STEP +
+           s->block * s->product_step();
 }
 
-// weights: (channels_out / PANEL, channels_in, 27, PANEL). Sums run over DEPTH channels at a time, which also halves rounding.
-void winograd(const Convolution *shape, const float *x, const float *weights, const float *bias, float *y, float *space) {
-    const Convolution s = *shape;
-    const long runs = (s.channels_in + DEPTH - 1) / DEPTH, moved_step = s.block * DEPTH + LINE;
-    float *moved = space, *moved_weights = moved + runs * POSITIONS * moved_step;
-    float *products = moved_weights + POSITIONS * WEIGHT_STEP;
-    for (long begin = s.tile_begin; begin < s.tile_end; begin += s.block) {
-        const long tiles = s.tile_end - begin < s.block ? s.tile_end - begin : s.block;
-        for (long tile = 0; tile < tiles; tile++)
-            transform_input(s, x, begin + tile, moved + tile * DEPTH, moved_step);
-        for (long c = s.channel_begin; c < s.channel_end; c += PANEL) {
-            for (long run = 0; run < runs; run++) {
-                const long from = run * DEPTH;
-                const long depth = s.channels_in - from < DEPTH ? s.channels_in - from : DEPTH;
-                transform_weights(weights + (c / PANEL * s.channels_in + from) * 27 * PANEL, depth, moved_weights);
-                for (long position = 0; position < POSITIONS; position++)
-                    for (long row = 0; row < tiles; row += ROWS)
-                        multiply<ROWS>(tiles - row < ROWS ? tiles - row : ROWS,
-                                       moved + (run * POSITIONS + position) * moved_step + row * DEPTH,
-                                       moved_weights + position * WEIGHT_STEP, depth,
-                                       products + row * PRODUCT_STEP + position * PANEL, run > 0);
-            }
-            for (long tile = 0; tile < tiles; tile++)
-                for (long half = 0; half < PANEL; half += WIDTH)
-                    transform_output(s, products + tile * PRODUCT_STEP + half, load(bias + c + half), begin + tile, y + c + half);
-        }
-    }
+// weights: (channels_out, channels_in, 27); bias: whole panels.
+void winograd(const Convolution *s, const float *x, const float *weights, const float *bias, float *y, float *space) {
+    if (s->tile_frames == 4) convolve<4>(*s, x, weights, bias, y, space);
+    else convolve<2>(*s, x, weights, bias, y, space);
 }
 
 struct First {
