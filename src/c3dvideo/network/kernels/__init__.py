@@ -186,7 +186,7 @@ class Kernels:
 
 
 def zeros(numbers: int) -> Tensor:
-    """Float32 memory of zeros, in huge pages where there are some: the kernels walk along hundreds of lines at a time."""
+    """Float32 memory of zeros, in huge pages where there are some: kernels walk along hundreds of lines at a time."""
     kept = mmap.mmap(-1, max(4 * numbers, mmap.PAGESIZE))
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without them
