@@ -157,6 +157,20 @@ def test_resumed_run_equals_one_that_never_stopped(
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "cut" / file).read_bytes()
 
 
+def test_what_auto_chose_is_recorded_and_resumed(
+    tmp_path: Path, videos: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = {**TINY, "epochs": 1}
+    monkeypatch.setattr(training, "choose_precision", lambda wanted, accelerator: "fp32")
+    training.train(videos, tmp_path / "run", **once)
+    stored = json.loads((tmp_path / "run/recipe.json").read_text())["recipe"]
+    assert stored["precision"] == "fp32"
+    monkeypatch.setattr(training, "choose_precision", lambda wanted, accelerator: "bf16")
+    training.train(videos, tmp_path / "run", resume=True, **once)
+    with pytest.raises(UsageError, match="precision: fp32 -> bf16"):
+        training.train(videos, tmp_path / "run", resume=True, precision="bf16", **once)
+
+
 def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path, videos: Dataset) -> None:
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         torch.manual_seed(hash(name) % 1000)
@@ -259,7 +273,7 @@ def test_out_of_memory_names_the_batch_size_to_try(
     def full(self: C3D, clips: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(C3D, "forward", full)
+    monkeypatch.setattr(training, "fast_logits", full)
     with pytest.raises(TrainingError, match="batch of 4 clips does not fit in memory; try a batch size of 2 with"):
         training.train(videos, tmp_path / "run", **TINY)
 

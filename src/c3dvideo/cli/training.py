@@ -143,7 +143,8 @@ def train(
     test_clips: Annotated[int | None, _choice("--test-clips", "Clips a video at the end.", _UPDATES)] = None,
     seed: SeedOption = None,
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16"] | None, _choice("--precision", "Arithmetic.", _MACHINE)
+        Literal["auto", "fp32", "bf16", "fp16"] | None,
+        _choice("--precision", "Arithmetic; auto is bf16 where the hardware multiplies it.", _MACHINE),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", help="Processes that read clips.", rich_help_panel=_MACHINE)] = 0,
     accelerator: Annotated[str, typer.Option("--accelerator", help="Lightning's.", rich_help_panel=_MACHINE)] = "auto",

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from c3dvideo.errors import DatasetError
 from c3dvideo.learning.datasets import Dataset, check_for_training
 from c3dvideo.learning.training.augment import Normalise, centre_batch
+from c3dvideo.learning.training.forward import fast_logits
 from c3dvideo.learning.training.frames import Frames, stored_size
 from c3dvideo.learning.training.recipe import Recipe
 from c3dvideo.learning.training.sampling import (
@@ -93,7 +94,7 @@ def centre_crop(profile: Profile) -> tuple[int, int, int]:
 
 def add_probabilities(sums: dict[int, Tensor], network: C3D, inputs: Tensor, batch: dict[str, Any]) -> None:
     """Add the class probabilities of each clip of a batch to the sum of its example, on the CPU."""
-    probabilities = torch.softmax(network(inputs).float(), dim=1).cpu()
+    probabilities = torch.softmax(fast_logits(network, inputs).float(), dim=1).cpu()
     for example, row in zip(batch["example"].tolist(), probabilities, strict=True):
         sums[example] = sums.get(example, torch.zeros_like(row)) + row
 
@@ -108,11 +109,11 @@ def mean_probabilities(sums: dict[int, Tensor], targets: Ints) -> tuple[Tensor, 
 def judge(network: C3D, clips: Clips, split: str, n_clips: int) -> tuple[Tensor, Tensor]:
     """Mean class probabilities (n, classes) and class index (n,) of the videos of a split, at the centre crop."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device)
+    network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     normalise = Normalise.of(network.profile, network.mean_volume).to(device)
     crop = centre_crop(network.profile)
     sums: dict[int, Tensor] = {}
     for batch in track(clips.evaluation(split, n_clips), f"judging {split}", unit="batches"):
         add_probabilities(sums, network, centre_batch(batch["pixels"].to(device), normalise, crop), batch)
-    network.cpu()
+    network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return mean_probabilities(sums, clips.targets)

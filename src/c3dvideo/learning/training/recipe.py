@@ -16,7 +16,7 @@ from c3dvideo.errors import UsageError
 from c3dvideo.learning.datasets import Dataset
 
 Preset = Literal["modern", "release"]
-LAST = "last.ckpt"
+LAST, RECIPE = "last.ckpt", "recipe.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,8 @@ class Recipe:
         ema: decay of the moving average of weights that is validated and saved; 0 for none.
         clip_gradient: largest gradient norm; 0 for any. patience: epochs without a better validation accuracy after
             which to stop; 0 for never.
+        precision: of products and activations; weights and sums are float32. "auto" is settled as a run starts: "bf16"
+            where the hardware multiplies it, else "fp32".
         validation_clips: clips a video while training; test_clips: clips a video for the final accuracy.
     """
 
@@ -97,7 +99,7 @@ class Recipe:
     label_smoothing: float = 0.1
     ema: float = 0.99
     clip_gradient: float = 5.0
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     patience: int = 0
     validation_clips: int = 2
     test_clips: int = 10
@@ -139,6 +141,7 @@ RELEASE = Recipe(
     label_smoothing=0.0,
     ema=0.0,
     clip_gradient=0.0,
+    precision="fp32",
 )
 RELEASE_FINE_TUNING = replace(
     RELEASE, copy_layers="conv", steps=20_000, learning_rate=0.0001, weight_decay=0.0005, lr_stages=4
@@ -184,21 +187,27 @@ def differences(stored: Mapping[str, Any], recipe: Recipe) -> list[str]:
     return [f"{n}: {stored.get(n)} -> {now.get(n)}" for n in names if stored.get(n) != now.get(n)]
 
 
+def stored_recipe(out: Path) -> dict[str, Any]:
+    """The recipe of the run in `out`; raises UsageError when there is none that could be resumed."""
+    file = out / RECIPE
+    if not (out / "checkpoints" / LAST).exists() or not file.exists():
+        raise UsageError(f"{out} holds no run to resume: there is no checkpoints/{LAST}")
+    recipe: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["recipe"]
+    return recipe
+
+
 def open_run(out: Path, recipe: Recipe, dataset: Dataset, *, resume: bool) -> None:
     """Make the run's folder, or check that what lies in it is this run."""
-    file, last = out / "recipe.json", out / "checkpoints" / LAST
+    last = out / "checkpoints" / LAST
     data = hashlib.sha256(json.dumps([asdict(example) for example in dataset.examples]).encode()).hexdigest()
     if resume:
-        if not last.exists() or not file.exists():
-            raise UsageError(f"{out} holds no run to resume: there is no checkpoints/{LAST}")
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        changed = differences(stored["recipe"], recipe)
+        changed = differences(stored_recipe(out), recipe)
         if changed:
             raise UsageError(f"{out} was started with another recipe ({'; '.join(changed)}); resume with the same")
-        if stored["data"] != data:
+        if json.loads((out / RECIPE).read_text(encoding="utf-8"))["data"] != data:
             raise UsageError(f"{out} was started with other data or another split; resume with the same")
         return
     if last.exists():
         raise UsageError(f"{out} already holds a run; go on with it (--resume) or choose another folder")
     out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"recipe": asdict(recipe), "data": data}, indent=2) + "\n", encoding="utf-8")
+    (out / RECIPE).write_text(json.dumps({"recipe": asdict(recipe), "data": data}, indent=2) + "\n", encoding="utf-8")

@@ -34,10 +34,12 @@ from c3dvideo.learning.datasets import Dataset, check_for_training, read_dataset
 from c3dvideo.learning.training.augment import Normalise, centre_batch, train_batch
 from c3dvideo.learning.training.clips import Clips, add_probabilities, centre_crop, judge, mean_probabilities
 from c3dvideo.learning.training.folding import folded
+from c3dvideo.learning.training.forward import fast_logits
 from c3dvideo.learning.training.frames import load_frames, stored_size
 from c3dvideo.learning.training.initial import initial_network, set_input
+from c3dvideo.learning.training.machine import Precision, choose_precision, keep_freed_memory
 from c3dvideo.learning.training.optim import learning_rate_factor, make_optimizer, move_average
-from c3dvideo.learning.training.recipe import LAST, Recipe, make_recipe, open_run
+from c3dvideo.learning.training.recipe import LAST, Recipe, make_recipe, open_run, stored_recipe
 from c3dvideo.learning.training.report import draw_input, write_report
 from c3dvideo.learning.training.sampling import Ints, release_draws
 from c3dvideo.network.c3d import C3D
@@ -102,9 +104,11 @@ def train(
     if start is not None:
         taken = {name: start.architecture[name] for name in ("clip_length", "crop_size")}
         recipe = replace(recipe, **taken)
+    recipe = replace(recipe, precision=_precision(recipe, out, resume=resume, accelerator=accelerator))
     dataset = with_validation(dataset, validation_share, seed=recipe.seed, allow_leaks=allow_leaks)
     check_for_training(dataset)
     rank_zero_only(open_run)(out, recipe, dataset, resume=resume)
+    keep_freed_memory()
     torch.manual_seed(recipe.seed)
     network = initial_network(recipe, dataset.classes, start)
     store = None if cache == "none" else out / "frames" if cache is None else Path(cache)
@@ -117,6 +121,14 @@ def train(
     if not _fit(learner, out, resume=resume, **machine):
         return TrainResult(out, out / "weights", {})
     return _finish(learner, out, init)
+
+
+def _precision(recipe: Recipe, out: Path, *, resume: bool, accelerator: str) -> Precision:
+    """The arithmetic of this run; a resumed one keeps what it started with."""
+    if resume and recipe.precision == "auto":
+        stored: Precision = stored_recipe(out)["precision"]
+        return stored
+    return choose_precision(recipe.precision, accelerator=accelerator)
 
 
 class Learner(lightning.LightningModule):
@@ -173,7 +185,7 @@ class Learner(lightning.LightningModule):
         if self.first_input is None:
             self.first_input = (inputs.detach(), [self.network.classes[label] for label in batch["target"].tolist()])
         loss = functional.cross_entropy(
-            self.network(inputs),
+            fast_logits(self.network, inputs),
             targets,
             weight=None if self.class_weights is None else self.class_weights.to(inputs),
             label_smoothing=self.recipe.label_smoothing,

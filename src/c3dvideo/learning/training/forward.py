@@ -1,0 +1,32 @@
+"""The network's logits in fewer passes over memory than the network itself needs: what training runs on.
+
+logits = fast_logits(network, clips)        # equal to network(clips), and so are the gradients
+"""
+
+import torch
+from torch import Tensor
+
+from c3dvideo.network.c3d import C3D
+
+
+def fast_logits(network: C3D, clips: Tensor) -> Tensor:
+    """The logits (N, num_classes) of clips, float (N, 3, clip_length, crop_size, crop_size).
+
+    The greater of two ReLUs is the ReLU of the greater, so ReLU comes after a pool, where there is a quarter or an
+    eighth of the values. Pools keep the type of their input: they only choose, but autocast would make them float32.
+    """
+    x = clips
+    for name, following in zip(network.steps, network.steps[1:], strict=False):
+        if name.startswith("pool"):
+            with torch.autocast(x.device.type, enabled=False):
+                x = torch.relu_(network.get_submodule(name)(x))
+        elif name.startswith("conv") and following.startswith("pool"):
+            x = network.get_submodule(name)(x)
+        elif name == "fc8":
+            break
+        else:
+            x = network.get_submodule(name)(x if name.startswith("conv") else x.flatten(1)).relu_()
+            if name.startswith("fc"):
+                x = torch.nn.functional.dropout(x, network.architecture["dropout"], network.training)
+    logits: Tensor = network.head(x)
+    return logits

@@ -1,0 +1,83 @@
+"""What the machine at hand trains well with: the arithmetic, and an allocator that keeps what it has.
+
+    precision = choose_precision("auto", accelerator="cpu")      # "bf16" where the hardware multiplies it, or "fp32"
+    keep_freed_memory()
+
+bfloat16 halves the memory traffic of every layer, and matrix units (AMX on a CPU, tensor cores on a GPU) multiply it
+several times faster. Sums, weights and updates stay float32.
+"""
+
+import ctypes
+import functools
+import sys
+from typing import Literal
+
+import torch
+from torch.nn import functional
+
+from c3dvideo.errors import UsageError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # names of malloc.h
+
+
+def choose_precision(wanted: str, *, accelerator: str = "auto") -> Precision:
+    """`wanted`, or for "auto": "bf16" where `accelerator` (Lightning's word) multiplies it in hardware, else "fp32".
+
+    Raises UsageError for bf16 on a processor whose library computes wrong gradients in it.
+    """
+    if wanted == "auto":
+        return "bf16" if _multiplies_bf16(accelerator) else "fp32"
+    if wanted == "bf16" and not _takes_gpu(accelerator) and not bf16_gradients_are_right():
+        raise UsageError("bf16 gradients come out wrong on this processor (a known fault of its library); use fp32")
+    if wanted not in ("fp32", "bf16", "fp16"):
+        raise UsageError(f"precision is {wanted!r}; expected auto, fp32, bf16 or fp16")
+    return wanted  # type: ignore[return-value]
+
+
+@functools.cache
+def bf16_gradients_are_right() -> bool:
+    """Whether this CPU gets weight gradients of a bf16 convolution right, found by doing one.
+
+    oneDNN 3.12 without AMX returns garbage, often infinite, for every input of two frames, which is what stage 5 sees.
+    """
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randn(8, 32, 2, 4, 4, generator=generator).contiguous(memory_format=torch.channels_last_3d)
+    weight = torch.randn(32, 32, 3, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last_3d)
+    gradients = []
+    for low in (False, True):
+        leaf = weight.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            functional.conv3d(clips, leaf, padding=1).float().square().mean().backward()  # type: ignore[no-untyped-call]
+        assert leaf.grad is not None
+        gradients.append(leaf.grad)
+    exact, found = gradients
+    return bool(torch.isfinite(found).all()) and bool((found - exact).norm() < 0.05 * exact.norm())
+
+
+def keep_freed_memory() -> None:
+    """Tell the C library to keep freed memory for the next batch instead of giving it back to the system.
+
+    Every batch needs the same large tensors; on Linux, fetching their pages anew took a third of a CPU's time.
+    Anywhere but with glibc this does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(MMAP_MAX, 0)
+        mallopt(TRIM_THRESHOLD, -1)
+        mallopt(TOP_PAD, 64 << 20)
+
+
+def _takes_gpu(accelerator: str) -> bool:
+    return accelerator not in ("cpu", "mps") and torch.cuda.is_available()
+
+
+def _multiplies_bf16(accelerator: str) -> bool:
+    if _takes_gpu(accelerator):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if accelerator == "mps" or (accelerator in ("auto", "gpu") and torch.backends.mps.is_available()):
+        return False
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bool(has_amx()) and bf16_gradients_are_right()
