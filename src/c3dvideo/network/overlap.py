@@ -57,14 +57,14 @@ class SharedStart:
         n_frames, height, width, _ = frames.shape
         size = (height // 2, width // 2)
         stretch = self._stretch.room((1, n_frames, *size, 0))
-        self._first.convolve(bordered, stretch)
+        self._first.convolve(bordered, frames.shape[:3], stretch)
         # The first and last frame of each clip, which see a frame of zeros beside them.
         inputs = bordered.new_zeros(2 * len(starts), 3, *bordered.shape[2:])
         for clip, start in enumerate(starts):
             inputs[2 * clip, 1:] = bordered[0, start + 1 : start + 3]
             inputs[2 * clip + 1, :2] = bordered[0, start + length - 1 : start + length + 1]
         ends = stretch.new_empty(len(inputs), 1, *size, stretch.shape[-1])
-        self._first.convolve(inputs, ends)
+        self._first.convolve(inputs, (1, height, width), ends)
         found: dict[int, Tensor] = {}
         for remainder in range(_TILE_FRAMES):
             members = [clip for clip, start in enumerate(starts) if start % _TILE_FRAMES == remainder]

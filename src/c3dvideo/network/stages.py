@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.kernels import CEIL, Kernels, zeros
-from c3dvideo.network.winograd import TILE_SIDE, WinogradConv, share_out
+from c3dvideo.network.winograd import TILE_SIDE, WinogradConv, share_out, transform_row_weights
 
 END_FRAMES = 2
 _FIRST_FRAMES = 2
@@ -170,20 +170,22 @@ class CompiledFirst(Stage):
     def __init__(self, name: str, layer: nn.Conv3d, kernels: Kernels) -> None:
         super().__init__(name, layer.out_channels)
         self._kernels = kernels
-        self.border = Border(3)
+        self.border = Border(3, side=TILE_SIDE)
         channels = kernels.whole_panels(layer.out_channels)
-        self._weights = _padded(layer.weight.detach().permute(2, 3, 4, 1, 0).flatten(0, 3), channels)
+        rows = transform_row_weights(layer.weight.detach())  # (C_out, C_in, T, H, 6)
+        by_position = _padded(rows.permute(4, 2, 3, 1, 0).flatten(1, 3), channels)
+        self._weights = by_position.unflatten(2, (-1, kernels.panel)).permute(2, 0, 1, 3).contiguous()
         self._bias = _padded(_bias(layer), channels)
 
     def __call__(self, x: Tensor) -> Tensor:
-        n_clips, frames, height, width, _ = x.shape
-        y = self.allocate((n_clips, frames, height // 2, width // 2, len(self._bias)))
-        self.convolve(self.border.around(x), y)
+        n_clips, *size, _ = x.shape
+        y = self.allocate((n_clips, size[0], size[1] // 2, size[2] // 2, len(self._bias)))
+        self.convolve(self.border.around(x), size, y)
         return y
 
-    def convolve(self, bordered: Tensor, y: Tensor) -> None:
-        """Compute `y` (N, T, H // 2, W // 2, C) from its input with a border (N, T + 2, H + 2, W + 2, 3)."""
-        self._kernels.first(bordered, self._weights, self._bias, y)
+    def convolve(self, bordered: Tensor, size: Sequence[int], y: Tensor) -> None:
+        """Compute `y` (N, T, H // 2, W // 2, C) from an input of `size` (T, H, W) with its border."""
+        self._kernels.first(bordered, self._weights, self._bias, y, size=size)
 
 
 class CompiledLinear(Stage):

@@ -75,6 +75,11 @@ def transform_weights(weight: Tensor) -> Tensor:
     return moved
 
 
+def transform_row_weights(weight: Tensor) -> Tensor:
+    """Weights (C_out, C_in, T, H, 3) at the 6 positions of a tile along its row, (C_out, C_in, T, H, 6)."""
+    return (weight.double() @ torch.tensor(_SPACE_WEIGHT, dtype=torch.float64).T).to(weight.dtype)
+
+
 class WinogradConv:
     """A convolution and ReLU, and with `pool` the 2x2x2 max pooling after it, on channels-last activations.
 

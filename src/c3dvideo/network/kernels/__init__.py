@@ -31,6 +31,7 @@ from c3dvideo.network.published import cache_folder
 SOURCE = Path(__file__).with_name("c3d.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
 CEIL = 2
+FIRST_FRAMES = 4  # frames of conv1a at a time
 
 Item = TypeVar("Item")
 
@@ -70,7 +71,8 @@ class Kernels:
     def __init__(self, path: Path, *, n_threads: int | None = None) -> None:
         self.path = path
         self._library = ctypes.CDLL(str(path))
-        self._library.panel.restype = self._library.scratch.restype = ctypes.c_long
+        for count in (self._library.panel, self._library.scratch, self._library.first_scratch):
+            count.restype = ctypes.c_long
         self.panel = int(self._library.panel())  # channels come in multiples of this
         self.n_threads = n_threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="c3dvideo-kernels")
@@ -119,10 +121,8 @@ class Kernels:
                 **{"tile_begin": index * block, "tile_end": min(tiles, (index + 1) * block)},
                 **{"channel_begin": begin, "channel_end": end},
             )
-            needed = self._library.scratch(ctypes.byref(shape))
-            if self._scratch[thread].numel() < needed:
-                self._scratch[thread] = zeros(needed)
-            self._library.winograd(ctypes.byref(shape), *map(_address, (x, weights, bias, y, self._scratch[thread])))
+            space = self._room(thread, self._library.scratch(ctypes.byref(shape)))
+            self._library.winograd(ctypes.byref(shape), *map(_address, (x, weights, bias, y, space)))
 
         self._share([(index, part) for part in range(parts) for index in range(blocks)], compute)
 
@@ -137,24 +137,25 @@ class Kernels:
             return 1
         return min(panels, self.n_threads // math.gcd(blocks, self.n_threads))
 
-    def first(self, x: Tensor, weights: Tensor, bias: Tensor, y: Tensor) -> None:
-        """conv1a + ReLU + pool1 of the zero-bordered `x` (N, T + 2, H + 2, W + 2, 3) into `y` (N, T, H//2, W//2, C).
+    def first(self, x: Tensor, weights: Tensor, bias: Tensor, y: Tensor, *, size: Sequence[int]) -> None:
+        """conv1a + ReLU + pool1 of the zero-bordered `x` (N, T', H', W', 3) into `y` (N, T, H // 2, W // 2, C).
 
-        weights: (81, C), the 81 as (T, H, W, C_in).
+        T' and H' are at least 2 more than `size`[:2], W' than `size`[2] rounded up to a multiple of 4.
+        weights: (C / panel, 6, 27, panel): F(4, 3) along rows, the 27 as (T, H, C_in).
         """
-        frames = y.shape[1]
-        parts = min(frames, 2 * self.n_threads)
+        frames, height, width = size
 
-        def compute(_: int, item: tuple[int, int]) -> None:
-            clip, part = item
+        def compute(thread: int, item: tuple[int, int]) -> None:
+            clip, begin = item
             shape = _First(
-                **{"height": x.shape[2] - 2, "width": x.shape[3] - 2, "channels": weights.shape[1]},
+                **{"height": height, "width": width, "channels": len(bias)},
                 **{"x_frame": x.stride(1), "x_row": x.stride(2), "y_frame": y.stride(1), "y_row": y.stride(2)},
-                **{"frame_begin": frames * part // parts, "frame_end": frames * (part + 1) // parts},
+                **{"frame_begin": begin, "frame_end": min(frames, begin + FIRST_FRAMES)},
             )
-            self._library.first(ctypes.byref(shape), *map(_address, (x[clip], weights, bias, y[clip])))
+            space = self._room(thread, self._library.first_scratch(ctypes.byref(shape)))
+            self._library.first(ctypes.byref(shape), *map(_address, (x[clip], weights, bias, y[clip], space)))
 
-        self._share([(clip, part) for clip in range(len(y)) for part in range(parts)], compute)
+        self._share([(clip, begin) for clip in range(len(y)) for begin in range(0, frames, FIRST_FRAMES)], compute)
 
     def linear(self, x: Tensor, weights: Tensor, bias: Tensor, *, relu: bool) -> Tensor:
         """Outputs (N, D) of contiguous `x` (N, K) and weights (D, K)."""
@@ -168,6 +169,12 @@ class Kernels:
 
         self._share(list(range(parts)), compute)
         return y
+
+    def _room(self, thread: int, numbers: int) -> Tensor:
+        """Scratch memory of a thread; what it held before is lost."""
+        if self._scratch[thread].numel() < numbers:
+            self._scratch[thread] = zeros(numbers)
+        return self._scratch[thread]
 
     def _share(self, work: list[Item], compute: Callable[[int, Item], None]) -> None:
         """Call `compute(thread, item)` for every item of work, items in turn to whichever thread is free."""

@@ -9,12 +9,11 @@
 // Weights are read as PyTorch keeps them.
 
 #if defined(__AVX512F__)
-constexpr long WIDTH = 16, ROWS = 14, WINDOWS = 3;
+constexpr long WIDTH = 16, ROWS = 14, OUTPUTS = 12;
 #else
-constexpr long WIDTH = 8, ROWS = 6, WINDOWS = 1;
+constexpr long WIDTH = 8, ROWS = 6, OUTPUTS = 4;
 #endif
 constexpr long PANEL = 2 * WIDTH;
-constexpr long CLIPS = 4;      // clips that share one reading of a fully connected weight
 constexpr long DEPTH = 64;     // channels that are summed at a time, which also halves rounding
 constexpr long PLACES = 36;    // positions in space; in time there are 4 or 6, for tiles of 2 or 4 frames
 constexpr long LINE = 16;      // a cache line more a place keeps them out of each other's cache sets
@@ -304,83 +303,160 @@ void winograd(const Convolution *s, const float *x, const float *weights, const 
 
 struct First {
     long height, width, channels;                // output before pooling; channels: a multiple of PANEL
-    long x_frame, x_row;                         // input (T, H, W, 3) with its border; origin: the corner
+    long x_frame, x_row;                         // input (T, H', W', 3) with its border; origin: the corner
     long y_frame, y_row;                         // output (T, H / 2, W / 2, channels)
     long frame_begin, frame_end;
+
+    long tiles() const { return (width + 3) / 4; }
+    long place_step() const { return 3 * tiles(); }
+    long row_step() const { return 6 * place_step(); }
+    long frame_step() const { return (height + 2) * row_step(); }
 };
 
 }
 
-// `N` neighbouring 2x2 windows of one pooled row: 4 * N pixels of the convolution, then their maxima.
-template <long N> INLINE void first_windows(const First &s, const float *x, const float *w, const float *bias, float *y) {
-    vec sum[4 * N][2] = {};
+// Rows of x by F(4, 3) along the row, all of `frames`: number (tile, channel) of position p goes to moved[p * place_step].
+static void transform_rows(const First &s, const float *x, long frames, float *moved) {
+    const long step = s.place_step();
+    for (long frame = 0; frame < frames; frame++)
+        for (long row = 0; row < s.height + 2; row++) {
+            const float *d = x + frame * s.x_frame + row * s.x_row;
+            float *out = moved + frame * s.frame_step() + row * s.row_step();
+            for (long i = 0; i < step; i++, d += i % 3 ? 1 : 10) {
+                const float even_near = d[12] - 2.0f * d[6], odd_near = (0.5f * ROOT) * (d[9] - 2.0f * d[3]);
+                const float even_far = d[12] - 0.5f * d[6], odd_far = ROOT * (d[9] - 0.5f * d[3]);
+                out[i] = d[12] - 2.5f * d[6] + d[0];
+                out[i + step] = even_near + odd_near;
+                out[i + 2 * step] = even_near - odd_near;
+                out[i + 3 * step] = even_far + odd_far;
+                out[i + 4 * step] = even_far - odd_far;
+                out[i + 5 * step] = d[15] - 2.5f * d[9] + d[3];
+            }
+        }
+}
+
+// products[tile * PANEL][0:PANEL] = one position of `N` neighbouring tiles: the sum over 3 frames, 3 rows and 3 channels.
+template <long N> INLINE void first_products(const First &s, const float *x, const float *w, float *products) {
+    vec sum[N][2] = {};
     for (long line = 0; line < 9; line++) {
-        const float *from = x + line / 3 * s.x_frame + line % 3 * s.x_row;
-        for (long k = 0; k < 9; k++) {
-            const vec left = load(w + (line * 9 + k) * s.channels), right = load(w + (line * 9 + k) * s.channels + WIDTH);
+        const float *from = x + line / 3 * s.frame_step() + line % 3 * s.row_step();
+        for (long k = 0; k < 3; k++, w += PANEL) {
+            const vec left = load(w), right = load(w + WIDTH);
 #pragma GCC unroll 16
-            for (long pixel = 0; pixel < 4 * N; pixel++) {
-                const float number = from[pixel / (2 * N) * s.x_row + pixel % (2 * N) * 3 + k];
-                sum[pixel][0] += number * left;
-                sum[pixel][1] += number * right;
+            for (long tile = 0; tile < N; tile++) {
+                const float number = from[3 * tile + k];
+                sum[tile][0] += number * left;
+                sum[tile][1] += number * right;
             }
         }
     }
 #pragma GCC unroll 16
-    for (long window = 0; window < N; window++)
-#pragma GCC unroll 2
-        for (long half = 0; half < 2; half++) {
-            const vec top = larger(sum[2 * window][half], sum[2 * window + 1][half]);
-            const vec bottom = larger(sum[2 * (N + window)][half], sum[2 * (N + window) + 1][half]);
-            store(y + window * s.channels + half * WIDTH, positive(larger(top, bottom) + load(bias + half * WIDTH)));
+    for (long tile = 0; tile < N; tile++) {
+        store(products + tile * PANEL, sum[tile][0]);
+        store(products + tile * PANEL + WIDTH, sum[tile][1]);
+    }
+}
+
+template <long N> static void first_chunk(long tiles, const First &s, const float *x, const float *w, float *products) {
+    if (tiles == N) first_products<N>(s, x, w, products);
+    else if constexpr (N > 1) first_chunk<N - 1>(tiles, s, x, w, products);
+}
+
+// Two rows of a tile to two pooled numbers, or one at the end of a row. products: [2 rows][6 positions][ROWS tiles][PANEL].
+INLINE void first_windows(const float *products, const vec bias, long windows, float *y, long y_column) {
+    vec out[2][4];
+    for (long row = 0; row < 2; row++) {
+        vec m[6];
+        for (long place = 0; place < 6; place++) m[place] = load(products + (row * 6 + place) * ROWS * PANEL);
+        output_side(m, 1, out[row], 1);
+    }
+    for (long i = 0; i < windows; i++) {
+        const vec top = larger(out[0][2 * i], out[0][2 * i + 1]), bottom = larger(out[1][2 * i], out[1][2 * i + 1]);
+        store(y + i * y_column, positive(larger(top, bottom) + bias));
+    }
+}
+
+extern "C" {
+
+// Numbers of scratch that `first` needs.
+long first_scratch(const First *s) { return (s->frame_end - s->frame_begin + 2) * s->frame_step(); }
+
+// conv1a + ReLU + pool1 of frames [frame_begin, frame_end), by F(4, 3) along rows: half the products, and every frame is by
+// itself. weights: (channels / PANEL, 6 positions, 3 * 3 * 3 as T, H, C_in, PANEL).
+void first(const First *shape, const float *x, const float *weights, const float *bias, float *y, float *space) {
+    const First s = *shape;
+    const long chunks = (s.tiles() + ROWS - 1) / ROWS;
+    LOCAL products[2 * 6 * ROWS * 2];
+    float *const sums = reinterpret_cast<float *>(products);
+    transform_rows(s, x + s.frame_begin * s.x_frame, s.frame_end - s.frame_begin + 2, space);
+    for (long frame = s.frame_begin; frame < s.frame_end; frame++)
+        for (long c = 0; c < s.channels; c += PANEL)
+            for (long row = 0; row < s.height / 2; row++)
+                for (long chunk = 0; chunk < chunks; chunk++) {
+                    const long tile = s.tiles() * chunk / chunks, end = s.tiles() * (chunk + 1) / chunks;
+                    const float *from = space + (frame - s.frame_begin) * s.frame_step() + 2 * row * s.row_step() + 3 * tile;
+                    for (long i = 0; i < 12; i++)
+                        first_chunk<ROWS>(end - tile, s, from + i / 6 * s.row_step() + i % 6 * s.place_step(),
+                                          weights + (6 * c + i % 6 * PANEL) * 27, sums + i * ROWS * PANEL);
+                    float *to = y + frame * s.y_frame + row * s.y_row + 2 * tile * s.channels + c;
+                    for (long i = tile; i < end; i++, to += 2 * s.channels)
+                        for (long half = 0; half < PANEL; half += WIDTH)
+                            first_windows(sums + (i - tile) * PANEL + half, load(bias + c + half),
+                                          least(2, s.width / 2 - 2 * i), to + half, s.channels);
+                }
+}
+
+}
+
+// Outputs o to o + R of N clips: R rows of weights are read side by side, as no single one keeps the memory busy.
+template <long N, long R>
+INLINE void linear_rows(const float *x, const float *w, const float *bias, float *y, long depth, long outputs, long relu) {
+    const long whole = depth / PANEL * PANEL;
+    vec sum[R][N][2] = {};
+    for (long k = 0; k < whole; k += PANEL)
+#pragma GCC unroll 16
+        for (long row = 0; row < R; row++) {
+            const float *at = w + row * depth + k;
+            const vec left = load(at), right = load(at + WIDTH);
+            __builtin_prefetch(at + 512);
+            __builtin_prefetch(at + 512 + WIDTH);
+#pragma GCC unroll 4
+            for (long clip = 0; clip < N; clip++) {
+                sum[row][clip][0] += left * load(x + clip * depth + k);
+                sum[row][clip][1] += right * load(x + clip * depth + k + WIDTH);
+            }
+        }
+    for (long row = 0; row < R; row++)
+        for (long clip = 0; clip < N; clip++) {
+            const vec both = sum[row][clip][0] + sum[row][clip][1];
+            float total = 0.0f;
+            for (long lane = 0; lane < WIDTH; lane++) total += both[lane];
+            for (long k = whole; k < depth; k++) total += w[row * depth + k] * x[clip * depth + k];
+            total += bias[row];
+            y[clip * outputs + row] = relu && total <= 0.0f ? 0.0f : total;
         }
 }
 
 extern "C" {
 
-// conv1a + ReLU + pool1 of frames [frame_begin, frame_end). weights: (3 * 3 * 3 * 3 as T, H, W, C_in, channels).
-void first(const First *shape, const float *x, const float *weights, const float *bias, float *y) {
-    const First s = *shape;
-    for (long frame = s.frame_begin; frame < s.frame_end; frame++)
-        for (long row = 0; row < s.height / 2; row++)
-            for (long c = 0; c < s.channels; c += PANEL) {
-                const float *from = x + frame * s.x_frame + 2 * row * s.x_row;
-                float *to = y + frame * s.y_frame + row * s.y_row + c;
-                long column = 0;
-                for (; column + WINDOWS <= s.width / 2; column += WINDOWS)
-                    first_windows<WINDOWS>(s, from + 6 * column, weights + c, bias + c, to + column * s.channels);
-                for (; column < s.width / 2; column++)
-                    first_windows<1>(s, from + 6 * column, weights + c, bias + c, to + column * s.channels);
-            }
-}
-
-// y[n][o] = bias[o] + sum over k of x[n][k] * w[o][k] for outputs [begin, end), each weight read once for CLIPS clips.
+// y[n][o] = bias[o] + sum over k of x[n][k] * w[o][k] for outputs [begin, end), each weight read once for several clips.
 void linear(const float *x, const float *w, const float *bias, float *y, long clips, long depth, long outputs, long relu,
             long begin, long end) {
-    const long whole = depth / WIDTH * WIDTH;
-    for (long o = begin; o < end; o++)
-        for (long n = 0; n < clips; n += CLIPS) {
-            vec sum[CLIPS][2] = {};
-            const float *from[CLIPS];
-            for (long i = 0; i < CLIPS; i++) from[i] = x + (n + i < clips ? n + i : n) * depth;
-            long k = 0;
-            for (; k + PANEL <= whole; k += PANEL) {
-                const vec left = load(w + o * depth + k), right = load(w + o * depth + k + WIDTH);
-#pragma GCC unroll 4
-                for (long i = 0; i < CLIPS; i++) {
-                    sum[i][0] += left * load(from[i] + k);
-                    sum[i][1] += right * load(from[i] + k + WIDTH);
-                }
-            }
-            for (long i = 0; i < CLIPS && n + i < clips; i++) {
-                float total = 0.0f;
-                const vec both = sum[i][0] + sum[i][1];
-                for (long lane = 0; lane < WIDTH; lane++) total += both[lane];
-                for (long rest = k; rest < depth; rest++) total += w[o * depth + rest] * from[i][rest];
-                total += bias[o];
-                y[(n + i) * outputs + o] = relu && total <= 0.0f ? 0.0f : total;
+    for (long o = begin; o < end;) {
+        const long rows = end - o < OUTPUTS ? 1 : OUTPUTS;
+        for (long n = 0; n < clips;) {
+            const float *from = x + n * depth;
+            if (rows == 1) linear_rows<1, 1>(from, w + o * depth, bias + o, y + n * outputs + o, depth, outputs, relu), n++;
+            else if (clips - n < 4)
+                linear_rows<1, OUTPUTS>(from, w + o * depth, bias + o, y + n * outputs + o, depth, outputs, relu), n++;
+            else {
+                for (long i = o; i < o + OUTPUTS; i += OUTPUTS / 4)
+                    linear_rows<4, OUTPUTS / 4>(from, w + i * depth, bias + i, y + n * outputs + i, depth, outputs, relu);
+                n += 4;
             }
         }
+        o += rows;
+    }
 }
 
 }
