@@ -72,6 +72,14 @@ def test_official_splits_are_averaged_over_three_and_matched_without_suffix(
     assert [row["n_test"] for row in report["partitions"]] == [8, 8, 8]
     assert report["video@1"] == 1.0
     assert "needs --splits" in run(*words)[2]
+    (splits / "testlist02.txt").write_text("walk/v_walk_g09_c01.avi")
+    code, out, err = run(*words, "--splits", splits)
+    assert code == 0 and "note: split 2 is left out: no test video of it has features" in err
+    assert [row["n_test"] for row in json.loads(out)["partitions"]] == [8, 8]
+    for fold in (1, 3):
+        (splits / f"testlist{fold:02d}.txt").write_text("walk/v_walk_g09_c01.avi")
+    code, _, err = run(*words, "--splits", splits)
+    assert code == 1 and "no split of ucf101 has features of both training and test videos" in err
 
 
 def test_similarity_takes_the_stored_layers_and_draws_the_roc(run: Run, features: Path) -> None:

@@ -73,6 +73,14 @@ def test_check_writes_what_is_good_and_what_is_not(run: Run, videos: Path, movin
     assert len(read_dataset(videos.parent / "report/good.csv", videos=videos).examples) == 20
 
 
+def test_check_keeps_parts_of_videos_apart(run: Run, videos: Path) -> None:
+    rows = ["path,label,start_seconds,end_seconds", *(f"a/v_a_g00_c00.mp4,a,{s},{s + 0.2}" for s in (0.0, 0.3))]
+    (videos / "labels.csv").write_text("\n".join(rows))
+    assert run("dataset", "check", videos / "labels.csv", "--out", "report")[0] == 0
+    examples = read_dataset(videos.parent / "report/good.csv", videos=videos).examples
+    assert [(example.start_seconds, example.end_seconds) for example in examples] == [(0.0, 0.2), (0.3, 0.5)]
+
+
 def test_check_counts_missing_videos(run: Run, videos: Path) -> None:
     (videos / "labels.csv").write_text("path,label\na/v_a_g00_c00.mp4,a\na/gone.mp4,a\n")
     code, out, err = run("dataset", "check", videos / "labels.csv")

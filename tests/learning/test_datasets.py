@@ -20,6 +20,7 @@ from c3dvideo.learning.datasets import (
     split_at_random,
     split_by_group,
     with_groups,
+    with_validation,
     write_csv,
 )
 
@@ -304,7 +305,7 @@ def test_what_cannot_be_trained_says_why() -> None:
     with pytest.raises(DatasetError, match=r"has 1 class \('a'\); expected at least two"):
         check(("a", "train"), ("a", "val"))
     with pytest.raises(DatasetError, match=r"0\.mp4 is the only video"):
-        check(("a", "train"))
+        with_validation(Dataset((Example("0.mp4", "a"),), ("a",)), 0.2)
     with pytest.raises(DatasetError, match="no example is in val or test"):
         check(("a", "train"), ("b", "train"))
     with pytest.raises(DatasetError, match="has label 'z', which is not one of the classes"):

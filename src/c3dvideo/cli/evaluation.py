@@ -21,7 +21,7 @@ from c3dvideo.cli.probe import (
     read_and_note,
 )
 from c3dvideo.cli.training import depth
-from c3dvideo.errors import UsageError
+from c3dvideo.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
     from c3dvideo.learning.descriptors import Labelled
@@ -322,7 +322,7 @@ def similar(
 
 
 def _official(features: list[Path], layers: list[str] | None, name: str, splits: Path | None) -> "list[Labelled]":
-    """The labelled descriptors of each of the three official splits."""
+    """The labelled descriptors of each of the three official splits; one with an empty side is left out and named."""
     from c3dvideo.learning import layouts
     from c3dvideo.learning.descriptors import join, note_leftovers, read_descriptors
 
@@ -336,9 +336,16 @@ def _official(features: list[Path], layers: list[str] | None, name: str, splits:
         dataset = read(library, splits, fold=fold)
         if dataset.missing:
             typer.echo(f"note: split {fold}: {len(dataset.missing)} videos have no features", err=True)
-        found.append(join(table, dataset))
-        for line in note_leftovers(found[-1]):
+        labelled = join(table, dataset)
+        for line in note_leftovers(labelled):
             typer.echo(f"note: split {fold}: {line}", err=True)
+        empty = {"train", "test"} - {example.split for example in labelled.examples}
+        if empty:
+            typer.echo(f"note: split {fold} is left out: no {min(empty)} video of it has features", err=True)
+        else:
+            found.append(labelled)
+    if not found:
+        raise DatasetError(f"no split of {name} has features of both training and test videos in {features[0]}")
     return found
 
 

@@ -5,7 +5,7 @@ summary = check_dataset(read_dataset("my_videos"), "report")
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from c3dvideo.learning.training.frames import in_parallel
 from c3dvideo.video.clips import ClipPlan
 
 GOOD, PROBLEMS = "good.csv", "problems.csv"
+EXAMPLE = ("path", "label", "split", "group", "start_seconds", "end_seconds", "start_frame")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ def check_dataset(dataset: Dataset, out: str | Path, *, plan: ClipPlan | None = 
     """Decode everything, `workers` videos at a time; writes `good.csv` and `problems.csv` to the folder `out`.
 
     good.csv is a table that `read_dataset` reads (with `videos` set to the data set's root), with n_frames, fps, width,
-    height and n_clips by `plan` (default: every 16 frames, the tail dropped).
+    height and n_clips by `plan` (default: every 16 frames, the tail dropped); these are of the whole file also where an
+    example is a part of it.
     """
     plan, out = plan or ClipPlan(), Path(out)
     sources = list(dict.fromkeys(dataset.source(example) for example in dataset.examples))
@@ -49,7 +51,7 @@ def check_dataset(dataset: Dataset, out: str | Path, *, plan: ClipPlan | None = 
     problems = [{"path": path, "label": "", "problem": "missing"} for path in dataset.missing]
     for example in dataset.examples:
         result = found[dataset.source(example)]
-        row = {"path": example.path, "label": example.label, "split": example.split, "group": example.group}
+        row = {name: value for name, value in asdict(example).items() if name in EXAMPLE and value not in ("", None)}
         if isinstance(result, C3DVideoError):
             problems.append({"path": example.path, "label": example.label, "problem": str(result)})
             continue
@@ -61,7 +63,8 @@ def check_dataset(dataset: Dataset, out: str | Path, *, plan: ClipPlan | None = 
         good.append({**row, **result, "n_clips": n_clips})
     out.mkdir(parents=True, exist_ok=True)
     measured = ["n_frames", "fps", "width", "height", "n_clips"]
-    _write(out / GOOD, ["path", "label", "split", "group", *measured], good)
+    columns = [name for name in EXAMPLE if name in ("path", "label") or any(name in row for row in good)]
+    _write(out / GOOD, [*columns, *measured], good)
     _write(out / PROBLEMS, ["path", "label", "problem"], problems)
     return CheckSummary(
         n_videos=len(dataset.examples) + len(dataset.missing),

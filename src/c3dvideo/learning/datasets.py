@@ -286,6 +286,8 @@ def with_validation(dataset: Dataset, share: float, *, seed: int = 0, allow_leak
 
     Clips of one file or group stay together; DatasetError where file names tell of groups that nobody named.
     """
+    if len(dataset.examples) == 1:
+        raise DatasetError(f"{dataset.examples[0].path} is the only video; training needs at least two a class")
     splits = {example.split for example in dataset.examples}
     if "" in splits and len(splits) > 1:
         lost = next(example.path for example in dataset.examples if not example.split)
@@ -332,8 +334,6 @@ def check_for_training(dataset: Dataset) -> None:
     counts = train.counts()
     learned = [name for name, n in counts.items() if n]
     unseen = sorted({example.label for example in held_out.examples} - set(learned))
-    if len(dataset.examples) == 1:
-        raise DatasetError(f"{dataset.examples[0].path} is the only video; training needs at least two a class")
     if unseen:
         raise DatasetError(
             f"{_some(unseen)} in val or test but not in train; every class that is tested must be trained"

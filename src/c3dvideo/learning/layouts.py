@@ -9,7 +9,7 @@ What a list names and the disk lacks is in `Dataset.missing`.
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -109,22 +109,17 @@ def read_kinetics(videos: str | Path, *files: str | Path) -> Dataset:
     """
     library, named, missing = Library(videos), [], []
     for file in files:
-        with Path(file).open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            absent = {"label", "youtube_id", "time_start", "time_end"} - set(reader.fieldnames or [])
-            if absent:
-                raise DatasetError(f"{file} has no column {', '.join(sorted(absent))}; found {reader.fieldnames}")
-            for row in reader:
-                start, end = float(row["time_start"]), float(row["time_end"])
-                cut = f"{row['youtube_id']}_{int(start):06d}_{int(end):06d}"
-                split = SPLIT_NAMES.get((row.get("split") or Path(file).stem).lower(), "")
-                example = Example(cut, row["label"], split, row["youtube_id"])
-                if path := library.find(cut):
-                    named.append(replace(example, path=path))
-                elif path := library.find(row["youtube_id"]):
-                    named.append(replace(example, path=path, start_seconds=start, end_seconds=end))
-                else:
-                    missing.append(cut)
+        for _, row in _rows(file, "label", "time_end", "time_start", "youtube_id"):
+            start, end = float(row["time_start"]), float(row["time_end"])
+            cut = f"{row['youtube_id']}_{int(start):06d}_{int(end):06d}"
+            split = SPLIT_NAMES.get((row.get("split") or Path(file).stem).lower(), "")
+            example = Example(cut, row["label"], split, row["youtube_id"])
+            if path := library.find(cut):
+                named.append(replace(example, path=path))
+            elif path := library.find(row["youtube_id"]):
+                named.append(replace(example, path=path, start_seconds=start, end_seconds=end))
+            else:
+                missing.append(cut)
     classes = tuple(sorted({example.label for example in named}))
     return Dataset(tuple(named), classes, tuple(missing), library.root)
 
@@ -229,12 +224,8 @@ def read_aslan(file: str | Path) -> tuple[Pair, ...]:
     """
     file = Path(file)
     if file.suffix.lower() == ".csv":
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            absent = [name for name in ("first", "second", "same", "fold") if name not in (reader.fieldnames or [])]
-            if absent:
-                raise DatasetError(f"{file} has no column {', '.join(absent)}; found {reader.fieldnames}")
-            rows = [(row["first"], row["second"], row["same"].strip().lower(), int(row["fold"])) for row in reader]
+        listed = _rows(file, "first", "second", "same", "fold")
+        rows = [(row["first"], row["second"], row["same"].strip().lower(), int(row["fold"])) for _, row in listed]
         return tuple(Pair(first, second, same in ("1", "true", "same"), fold) for first, second, same, fold in rows)
     from scipy.io import loadmat  # type: ignore[import-untyped]
 
@@ -277,17 +268,12 @@ def read_frame_labels(data: str | Path) -> tuple[FrameLabels, ...]:
             raise DatasetError(f"{data} has no .txt file; expected one per video with a label a line")
         return tuple(found)
     spans: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
-    with data.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        absent = {"path", "start_frame", "end_frame", "label"} - set(reader.fieldnames or [])
-        if absent:
-            raise DatasetError(f"{data} has no column {', '.join(sorted(absent))}; found {reader.fieldnames}")
-        for row in reader:
-            start, end = int(row["start_frame"]), int(row["end_frame"])
-            if not 0 <= start < end:
-                raise DatasetError(f"{data} line {reader.line_num}: frames [{start}, {end}) are not a half-open span")
-            split = SPLIT_NAMES.get((row.get("split") or "").lower(), "")
-            spans.setdefault((row["path"], split), []).append((start, end, row["label"]))
+    for line, row in _rows(data, "end_frame", "label", "path", "start_frame"):
+        start, end = int(row["start_frame"]), int(row["end_frame"])
+        if not 0 <= start < end:
+            raise DatasetError(f"{data} line {line}: frames [{start}, {end}) are not a half-open span")
+        split = SPLIT_NAMES.get((row.get("split") or "").lower(), "")
+        spans.setdefault((row["path"], split), []).append((start, end, row["label"]))
     return tuple(FrameLabels(path, _spread(rows), split) for (path, split), rows in spans.items())
 
 
@@ -297,6 +283,17 @@ def _spread(spans: Iterable[tuple[int, int, str]]) -> tuple[str, ...]:
     for start, end, label in spans:
         labels[start:end] = [label] * (end - start)
     return tuple(labels)
+
+
+def _rows(file: str | Path, *columns: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and content of every row of a CSV file; raises DatasetError when it lacks one of `columns`."""
+    with Path(file).open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream)
+        absent = [name for name in columns if name not in (reader.fieldnames or [])]
+        if absent:
+            raise DatasetError(f"{file} has no column {', '.join(absent)}; found {reader.fieldnames}")
+        for row in reader:
+            yield reader.line_num, row
 
 
 def _library(videos: str | Path | Library) -> Library:

@@ -263,7 +263,8 @@ class Learner(lightning.LightningModule):
         raise TrainingError(
             f"the loss is {loss} at update {self.global_step} (epoch {self.current_epoch}, learning rate {rate:.3g}); "
             f"checkpoints/{LAST} keeps the last finished epoch. Start again with a learning rate of {rate / 3:.1g} or "
-            "less, with gradient clipping, or in fp32"
+            f"less, {'or ' if self.recipe.precision == 'fp32' else ''}with gradient clipping"
+            + ("" if self.recipe.precision == "fp32" else ", or in fp32")
         )
 
 
