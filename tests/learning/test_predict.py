@@ -116,3 +116,5 @@ def test_a_probe_of_other_features_is_refused(videos: Path, tmp_path: Path, tiny
         predict([videos], weights=tiny_network, probe=make_probe(16, "fc6", **settings), plan=plan)
     with pytest.raises(UsageError, match=r"fitted on fc6 \(4096 numbers\), these features are fc6 \(16 numbers\)"):
         predict([videos], weights=tiny_network, probe=make_probe(4096, "fc6"), plan=PLAN)
+    with pytest.raises(UsageError, match="the probe also takes idt, tables that lay beside the features"):
+        predict([videos], weights=tiny_network, probe=make_probe(16, "fc6", "idt"), plan=PLAN)

@@ -9,6 +9,7 @@ With a probe they are the probe's scores of the video's descriptor, and of each 
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from c3dvideo.errors import UsageError
 from c3dvideo.features.activations import VideoActivations
 from c3dvideo.features.pipeline import compute
 from c3dvideo.features.recipe import Recipe, make_recipe
@@ -98,6 +100,13 @@ def predict(
     """
     sources = find_sources(inputs)
     scorer = _load_probe(probe) if isinstance(probe, str | Path) else probe
+    parts = () if scorer is None else scorer.parts
+    tables = [part.layer for part in parts if not part.settings and not re.match(r"(conv|pool|fc)\d|prob$", part.layer)]
+    if tables:
+        raise UsageError(
+            f"the probe also takes {' and '.join(tables)}, tables that lay beside the features it was fitted on; from "
+            "videos alone it cannot be told. Score stored features and tables with: c3dvideo probe score"
+        )
     recipe = make_recipe(
         weights,
         layers=["prob"] if scorer is None else scorer.layers,
