@@ -141,7 +141,7 @@ class CompiledConv(Stage):
         bordered = self.border.around(x)
         frames, *size = x.shape[1:4]
         if not has_ends(frames):
-            self.convolve(bordered, x.shape[1:4], y)
+            self.convolve(bordered, x.shape[1:4], y, alone=True)
             return y
         end = END_FRAMES * y.shape[1] // frames
         self.convolve(bordered[:, END_FRAMES:], (frames - 2 * END_FRAMES, *size), y[:, end:-end])
@@ -155,12 +155,18 @@ class CompiledConv(Stage):
         divisor, more = 2 if self._pool else 1, 1 if self._pool == CEIL else 0
         return (shape[0], *((length + more) // divisor for length in shape[1:4]), len(self.bias))
 
-    def convolve(self, bordered: Tensor, size: Sequence[int], y: Tensor) -> None:
-        """Compute `y` from an input of `size` (T, H, W) with its border, in tiles that begin at its first frame."""
+    def convolve(self, bordered: Tensor, size: Sequence[int], y: Tensor, *, alone: bool = False) -> None:
+        """Compute `y` from an input of `size` (T, H, W) with its border, in tiles that begin at its first frame.
+
+        alone: these are whole clips, with zeros before and after.
+        """
         frames = size[0]
-        tile_frames = 4 if 6 * -(-frames // 4) < 4 * -(-frames // 2) else 2
+        if alone and frames == 2:
+            times = 3
+        else:
+            times = 6 if 6 * -(-frames // 4) < 4 * -(-frames // 2) else 4
         self._kernels.winograd(
-            bordered, self._weights, self.bias, y, size=size, tile_frames=tile_frames, pool=self._pool, relu=True
+            bordered, self._weights, self.bias, y, size=size, times=times, pool=self._pool, relu=True
         )
 
 
@@ -174,7 +180,7 @@ class CompiledFirst(Stage):
         channels = kernels.whole_panels(layer.out_channels)
         rows = transform_row_weights(layer.weight.detach())  # (C_out, C_in, T, H, 6)
         by_position = _padded(rows.permute(4, 2, 3, 1, 0).flatten(1, 3), channels)
-        self._weights = by_position.unflatten(2, (-1, kernels.panel)).permute(2, 0, 1, 3).contiguous()
+        self._weights = by_position.view(6, 27, -1, kernels.panel).permute(2, 0, 1, 3).contiguous()
         self._bias = _padded(_bias(layer), channels)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class _Convolution(_Numbers):
         for name in (
             *("frames", "height", "width", "channels_in", "channels_out"),
             *("x_clip", "x_frame", "x_row", "x_column", "y_clip", "y_frame", "y_row", "y_column"),
-            *("pool", "relu", "tile_frames", "block"),
+            *("pool", "relu", "times", "block"),
             *("tile_begin", "tile_end", "channel_begin", "channel_end"),
         )
     ]
@@ -90,22 +90,23 @@ class Kernels:
         y: Tensor,
         *,
         size: Sequence[int],
-        tile_frames: int,
+        times: int,
         pool: int,
         relu: bool,
     ) -> None:
         """Convolve the zero-bordered `x` (N, T', H', W', C_in) into `y` (N, T, H, W, C_out), channels dense.
 
         x and y have whole panels of channels, zeros past those of the contiguous weights (C_out, C_in, 3, 3, 3).
-        tile_frames: 2 or 4. T' is at least 2 more than `size`[0] rounded up to tiles, H' and W' 2 more than `size`[1:]
-        rounded up to multiples of 4.
+        times: positions of a tile in time: 6 for tiles of 4 frames, 4 for tiles of 2, 3 for clips that are 2 frames in
+            all, with zeros before and after. T' is at least 2 more than `size`[0] rounded up to tiles, H' and W' 2 more
+            than `size`[1:] rounded up to multiples of 4.
         pool: 0 for none, 1 for 2x2x2 maxima, `CEIL` for those with windows at the far border cut instead of left out.
         """
         frames, height, width = size
         channels_out, channels_in = weights.shape[:2]
         panels = -(-channels_out // self.panel)
-        tiles = len(y) * -(-frames // tile_frames) * -(-height // 4) * -(-width // 4)
-        blocks = -(-tiles // self._most_tiles(tile_frames))
+        tiles = len(y) * -(-frames // (4 if times == 6 else 2)) * -(-height // 4) * -(-width // 4)
+        blocks = -(-tiles // self._most_tiles(times))
         block = -(-tiles // blocks)
         parts = self._parts(blocks, panels)
 
@@ -117,7 +118,7 @@ class Kernels:
                 **{"channels_in": channels_in, "channels_out": channels_out},
                 **dict(zip(("x_clip", "x_frame", "x_row", "x_column"), x.stride(), strict=False)),
                 **dict(zip(("y_clip", "y_frame", "y_row", "y_column"), y.stride(), strict=False)),
-                **{"pool": pool, "relu": relu, "tile_frames": tile_frames, "block": block},
+                **{"pool": pool, "relu": relu, "times": times, "block": block},
                 **{"tile_begin": index * block, "tile_end": min(tiles, (index + 1) * block)},
                 **{"channel_begin": begin, "channel_end": end},
             )
@@ -126,9 +127,9 @@ class Kernels:
 
         self._share([(index, part) for part in range(parts) for index in range(blocks)], compute)
 
-    def _most_tiles(self, tile_frames: int) -> int:
+    def _most_tiles(self, times: int) -> int:
         """How many tiles to take at a time: their products of one panel should fill two thirds of the second cache."""
-        product_bytes = 4 * 36 * (tile_frames + 2) * self.panel
+        product_bytes = 4 * 36 * times * self.panel
         return max(14, min(98, _second_cache_bytes() * 2 // 3 // product_bytes))
 
     def _parts(self, blocks: int, panels: int) -> int:

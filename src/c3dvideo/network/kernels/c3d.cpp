@@ -15,7 +15,7 @@ constexpr long WIDTH = 8, ROWS = 6, OUTPUTS = 4;
 #endif
 constexpr long PANEL = 2 * WIDTH;
 constexpr long DEPTH = 64;     // channels that are summed at a time, which also halves rounding
-constexpr long PLACES = 36;    // positions in space; in time there are 4 or 6, for tiles of 2 or 4 frames
+constexpr long PLACES = 36;    // positions in space; in time there are 3, 4 or 6, see TIME_WEIGHT
 constexpr long LINE = 16;      // a cache line more a place keeps them out of each other's cache sets
 constexpr long WEIGHT_STEP = DEPTH * PANEL + LINE;
 constexpr long CEIL = 2;
@@ -37,15 +37,16 @@ struct Convolution {
     long x_clip, x_frame, x_row, x_column;       // strides of the input, whose origin is the corner of its border
     long y_clip, y_frame, y_row, y_column;       // strides of the output, whose origin is its first number
     long pool, relu;                             // pool: 0, 1 or CEIL (border windows are cut)
-    long tile_frames, block;                     // frames of a tile: 2 or 4; tiles at a time
+    long times, block;                           // positions of a tile in time; tiles at a time
     long tile_begin, tile_end, channel_begin, channel_end;
 
     long runs() const { return (channels_in + DEPTH - 1) / DEPTH; }
     long place_step() const { return block * DEPTH + LINE; }
-    long product_step() const { return (tile_frames + 2) * PLACES * PANEL + LINE; }
+    long product_step() const { return times * PLACES * PANEL + LINE; }
 };
 
-template <long FRAMES> struct Tile {
+template <long TIMES> struct Tile {
+    static constexpr long FRAMES = TIMES == 6 ? 4 : 2;
     long clip, frame, row, column;               // its first output, in frames and pixels
 
     INLINE Tile at(const Convolution &s, long index) {
@@ -91,27 +92,32 @@ INLINE void weight_side(const vec *g, long step, vec *out, long out_step) {
     out[5 * out_step] = g2;
 }
 
-// The same along time, one position a row.
-constexpr float TIME_WEIGHT[2][6][3] = {
-    {{1, 0, 0}, {0.5f, 0.5f, 0.5f}, {0.5f, -0.5f, 0.5f}, {0, 0, 1}},
-    {{1, 0, 0}, {-2.0f / 3, -ROOT / 3, -1.0f / 3}, {-2.0f / 3, ROOT / 3, -1.0f / 3},
-     {1.0f / 6, ROOT / 6, 1.0f / 3}, {1.0f / 6, -ROOT / 6, 1.0f / 3}, {0, 0, 1}}};
+// The same along time, one position a row, by their number: F(4, 3), F(2, 3), and 3 positions for the 2 frames of a clip that
+// has no others. There y0 = w1 x0 + w2 x1 and y1 = w0 x0 + w1 x1, which have w1 (x0 + x1) in common.
+template <long TIMES> constexpr float TIME_WEIGHT[6][3] = {{1, 0, 0}, {-2.0f / 3, -ROOT / 3, -1.0f / 3},
+    {-2.0f / 3, ROOT / 3, -1.0f / 3}, {1.0f / 6, ROOT / 6, 1.0f / 3}, {1.0f / 6, -ROOT / 6, 1.0f / 3}, {0, 0, 1}};
+template <> constexpr float TIME_WEIGHT<4>[6][3] = {{1, 0, 0}, {0.5f, 0.5f, 0.5f}, {0.5f, -0.5f, 0.5f}, {0, 0, 1}};
+template <> constexpr float TIME_WEIGHT<3>[6][3] = {{0, -1, 1}, {0, 1, 0}, {1, -1, 0}};
 
 // Position (time, row, column) of `tile` goes to moved[((time * runs + run) * PLACES + place) * place_step], by runs of DEPTH
 // channels.
-template <long FRAMES> static void transform_input(const Convolution &s, const float *x, long tile, float *moved) {
-    constexpr long TIMES = FRAMES + 2;
-    const auto t = Tile<FRAMES>::at(s, tile);
+template <long TIMES> static void transform_input(const Convolution &s, const float *x, long tile, float *moved) {
+    constexpr long READ = Tile<TIMES>::FRAMES + 2;
+    const auto t = Tile<TIMES>::at(s, tile);
     const float *corner = x + t.clip * s.x_clip + t.frame * s.x_frame + t.row * s.x_row + t.column * s.x_column;
     for (long c = 0; c < s.channels_in; c += WIDTH) {
         LOCAL by_time[TIMES * PLACES], by_row[PLACES], out[6];
         for (long row = 0; row < 6; row++)
             for (long column = 0; column < 6; column++) {
                 const float *at = corner + row * s.x_row + column * s.x_column + c;
-                vec d[TIMES], *to = by_time + row * 6 + column;
-                for (long i = 0; i < TIMES; i++) d[i] = load(at + i * s.x_frame);
-                if constexpr (FRAMES == 4) input_side(d, 1, to, PLACES);
-                else {
+                vec d[READ], *to = by_time + row * 6 + column;
+                for (long i = 0; i < READ; i++) d[i] = load(at + i * s.x_frame);
+                if constexpr (TIMES == 6) input_side(d, 1, to, PLACES);
+                else if constexpr (TIMES == 3) {
+                    to[0] = d[2];
+                    to[PLACES] = d[1] + d[2];
+                    to[2 * PLACES] = d[1];
+                } else {
                     to[0] = d[0] - d[2];
                     to[PLACES] = d[1] + d[2];
                     to[2 * PLACES] = d[2] - d[1];
@@ -131,10 +137,10 @@ template <long FRAMES> static void transform_input(const Convolution &s, const f
 }
 
 // The reverse, with pooling, bias and ReLU: from products[(time * PLACES + place) * PANEL] to the places of the tile's outputs.
-template <long FRAMES>
+template <long TIMES>
 static void transform_output(const Convolution &s, const float *products, const vec bias, long tile, float *y) {
-    constexpr long TIMES = FRAMES + 2;
-    const auto t = Tile<FRAMES>::at(s, tile);
+    constexpr long FRAMES = Tile<TIMES>::FRAMES;
+    const auto t = Tile<TIMES>::at(s, tile);
     const long frames = least(FRAMES, s.frames - t.frame), rows = least(4, s.height - t.row);
     const long columns = least(4, s.width - t.column), p = s.pool ? 2 : 1, up = s.pool == CEIL;
     LOCAL by_time[TIMES * 16], by_row[24], out[FRAMES * 16], m[PLACES];
@@ -144,8 +150,11 @@ static void transform_output(const Convolution &s, const float *products, const 
         for (long row = 0; row < 4; row++) output_side(by_row + 6 * row, 1, by_time + time * 16 + 4 * row, 1);
     }
     for (long i = 0; i < 16; i++)
-        if constexpr (FRAMES == 4) output_side(by_time + i, 16, out + i, 16);
-        else {
+        if constexpr (TIMES == 6) output_side(by_time + i, 16, out + i, 16);
+        else if constexpr (TIMES == 3) {
+            out[i] = by_time[i] + by_time[16 + i];
+            out[16 + i] = by_time[16 + i] + by_time[32 + i];
+        } else {
             out[i] = by_time[i] + (by_time[16 + i] + by_time[32 + i]);
             out[16 + i] = (by_time[16 + i] - by_time[32 + i]) - by_time[48 + i];
         }
@@ -225,9 +234,14 @@ static void transform_weights(const float *taps, const float *by_time, long dept
 template <long N>
 INLINE void multiply_rows(const float *x, const float *w, long depth, float *y, long y_step, bool more) {
     vec sum[N][2] = {};
+#pragma GCC unroll 16
+    for (long row = 0; row < N; row++) {
+        __builtin_prefetch(y + row * y_step, 1);
+        __builtin_prefetch(y + row * y_step + WIDTH, 1);
+    }
     for (long k = 0; k < depth; k++) {
         const vec left = load(w + k * PANEL), right = load(w + k * PANEL + WIDTH);
-        __builtin_prefetch(x + N * DEPTH + k * LINE, 0, 2);  // the rows to come, which lie outside the second-level cache
+        __builtin_prefetch(x + N * DEPTH + k * LINE);  // the rows to come, which lie outside the second-level cache
 #pragma GCC unroll 16
         for (long row = 0; row < N; row++) {
             const float number = x[row * DEPTH + k];
@@ -252,20 +266,19 @@ static void multiply(long rows, const float *x, const float *w, long depth, floa
 
 // A block of tiles at a time: all of it is transformed; then for each panel of outputs the products of all positions are
 // summed in the second-level cache, by runs of channels, whose weights are transformed there one position in time at a time.
-template <long FRAMES>
+template <long TIMES>
 static void convolve(const Convolution &s, const float *x, const float *weights, const float *bias, float *y, float *space) {
-    constexpr long TIMES = FRAMES + 2;
     float *moved = space, *taps = moved + TIMES * s.runs() * PLACES * s.place_step();
     float *moved_weights = taps + DEPTH * 27 * PANEL, *products = moved_weights + PLACES * WEIGHT_STEP;
     for (long begin = s.tile_begin; begin < s.tile_end; begin += s.block) {
         const long tiles = least(s.block, s.tile_end - begin), chunks = (tiles + ROWS - 1) / ROWS;
-        for (long tile = 0; tile < tiles; tile++) transform_input<FRAMES>(s, x, begin + tile, moved + tile * DEPTH);
+        for (long tile = 0; tile < tiles; tile++) transform_input<TIMES>(s, x, begin + tile, moved + tile * DEPTH);
         for (long c = s.channel_begin; c < s.channel_end; c += PANEL) {
             for (long run = 0; run < s.runs(); run++) {
                 const long from = run * DEPTH, depth = least(DEPTH, s.channels_in - from);
                 gather_taps(s, weights, c, from, depth, taps);
                 for (long time = 0; time < TIMES; time++) {
-                    transform_weights(taps, TIME_WEIGHT[FRAMES == 4][time], depth, moved_weights);
+                    transform_weights(taps, TIME_WEIGHT<TIMES>[time], depth, moved_weights);
                     for (long place = 0; place < PLACES; place++)
                         for (long chunk = 0; chunk < chunks; chunk++) {  // of equal size, so that none is too short
                             const long row = tiles * chunk / chunks, end = tiles * (chunk + 1) / chunks;
@@ -279,7 +292,7 @@ static void convolve(const Convolution &s, const float *x, const float *weights,
             }
             for (long tile = 0; tile < tiles; tile++)
                 for (long half = 0; half < PANEL; half += WIDTH)
-                    transform_output<FRAMES>(s, products + tile * s.product_step() + half, load(bias + c + half), begin + tile,
+                    transform_output<TIMES>(s, products + tile * s.product_step() + half, load(bias + c + half), begin + tile,
                                              y + c + half);
         }
     }
@@ -291,14 +304,15 @@ long panel(void) { return PANEL; }
 
 // Numbers of scratch that `winograd` needs.
 long scratch(const Convolution *s) {
-    return (s->tile_frames + 2) * s->runs() * PLACES * s->place_step() + DEPTH * 27 * PANEL + PLACES * WEIGHT_STEP +
+    return s->times * s->runs() * PLACES * s->place_step() + DEPTH * 27 * PANEL + PLACES * WEIGHT_STEP +
            s->block * s->product_step();
 }
 
 // weights: (channels_out, channels_in, 27); bias: whole panels.
 void winograd(const Convolution *s, const float *x, const float *weights, const float *bias, float *y, float *space) {
-    if (s->tile_frames == 4) convolve<4>(*s, x, weights, bias, y, space);
-    else convolve<2>(*s, x, weights, bias, y, space);
+    if (s->times == 6) convolve<6>(*s, x, weights, bias, y, space);
+    else if (s->times == 4) convolve<4>(*s, x, weights, bias, y, space);
+    else convolve<3>(*s, x, weights, bias, y, space);
 }
 
 struct First {
