@@ -70,7 +70,9 @@ def test_empty_class_folder_is_named(tmp_path: Path) -> None:
 def test_folder_without_folders(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4")
     with pytest.raises(DatasetError, match="one folder of videos per class"):
-        read_folders(tmp_path)
+        read_dataset(tmp_path)
+    write(tmp_path / "labels.csv", "path,label", "a.mp4,run")
+    assert [(e.path, e.label) for e in read_dataset(tmp_path).examples] == [("a.mp4", "run")]
     with pytest.raises(UsageError, match="no file or folder"):
         read_dataset(tmp_path / "nowhere")
 

@@ -103,9 +103,9 @@ def read_dataset(
     """The data set at `data`: a folder or a list file.
 
     layout: "auto" looks at the files. "folders" is a folder per class, perhaps under train/, val/, test/; "csv" has
-        columns path,label and perhaps split, group, start_seconds, end_seconds; "list" is a list file of the authors'
-        release, or a folder with its train_0N.lst and test_0N.lst; "parent_folders" takes the folder a video lies in
-        as its class; the others are published data sets.
+        columns path,label and perhaps split, group, start_seconds, end_seconds (or a folder of videos with such a
+        labels.csv); "list" is a list file of the authors' release, or a folder with its train_0N.lst and test_0N.lst;
+        "parent_folders" takes the folder a video lies in as its class; the others are published data sets.
     videos: where the videos lie, if not at `data` itself (or beside the file `data`).
     fold: which official split of UCF101 and HMDB51 (and of the release's lists), 1 to 3.
     Raises UsageError when there is nothing at `data`, DatasetError when it is not a data set.
@@ -119,7 +119,7 @@ def read_dataset(
     readers: dict[str, Callable[[], Dataset]] = {
         "folders": lambda: read_folders(data),
         "parent_folders": lambda: layouts.read_parent_folders(data),
-        "csv": lambda: read_csv(data, root=root),
+        "csv": lambda: read_csv(data / "labels.csv" if data.is_dir() else data, root=root),
         "ucf101": lambda: layouts.read_ucf101(root, data, fold=fold),
         "hmdb51": lambda: layouts.read_hmdb51(root, data, fold=fold),
         "kinetics": lambda: layouts.read_kinetics(root, data),

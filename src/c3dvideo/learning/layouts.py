@@ -54,7 +54,8 @@ def recognise(data: Path) -> str:
             return "sports1m"
         if any(data.glob("train_0?.lst")):
             return "list"
-        return "folders"
+        folders = any(each.is_dir() and not each.name.startswith(".") for each in data.iterdir())
+        return "csv" if not folders and (data / "labels.csv").exists() else "folders"
     if data.suffix.lower() == ".csv":
         with data.open(newline="", encoding="utf-8-sig") as stream:
             columns = next(csv.reader(stream), [])
