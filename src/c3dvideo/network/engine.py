@@ -21,6 +21,7 @@ from c3dvideo.network import kernels
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.cpu import GROUP_CLIPS, CpuNetwork
 from c3dvideo.network.direct import DTYPES, DirectNetwork, Precision
+from c3dvideo.network.overlap import longest_chain
 from c3dvideo.video.preprocess import View, input_mean
 
 EngineName = Literal["auto", "direct", "winograd"]
@@ -77,7 +78,7 @@ class Engine:
             constant = bool((self._means == self._means[:, :, :1]).all())
             if constant and shift_frames and self._winograd.shares(shift_frames):
                 self._shift = shift_frames
-                self.batch_clips = 2 * GROUP_CLIPS
+                self.batch_clips = max(2 * GROUP_CLIPS, longest_chain(shift_frames))
         else:
             self._direct[precision] = self._direct_network(precision)
             self.batch_clips = _gpu_batch(network, self.device, precision) if self._copies else 1
@@ -154,7 +155,7 @@ class Engine:
         return lambda: {name: x.numpy() for name, x in found.items()}
 
     def _chains(self, pixels: Tensor, index: Array) -> list[list[int]]:
-        """Clips by number, those of one view that follow each other `shift_frames` apart in one list, at most eight."""
+        """Clips by number, those of one view that follow each other `shift_frames` apart in one list."""
         if not self._shift:
             return [[clip] for clip in range(len(pixels))]
         chains: list[list[int]] = []
@@ -162,7 +163,7 @@ class Engine:
         middle = pixels.shape[3] // 2
         for clip, view in enumerate(index.tolist()):
             chain = waiting.pop((view, pixels[clip, :, 0, middle].numpy().tobytes()), [])
-            if not 0 < len(chain) < GROUP_CLIPS or not torch.equal(
+            if not 0 < len(chain) < longest_chain(self._shift) or not torch.equal(
                 pixels[chain[-1], :, self._shift :], pixels[clip, :, : -self._shift]
             ):
                 chain = []

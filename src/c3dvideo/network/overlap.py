@@ -17,10 +17,16 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from c3dvideo.network.stages import END_FRAMES, Border, CompiledConv, CompiledFirst, Stage, has_ends
+from c3dvideo.network.stages import END_FRAMES, Border, CompiledConv, CompiledFirst, Stage, both_ends, has_ends
 
 SHIFTS = (1, 2, 3, 4, 6, 8)  # starts further apart have too little in common
 _TILE_FRAMES = 4
+_MOST_FRAMES = 72  # of a stretch: conv1a of each takes 0.9 MB
+
+
+def longest_chain(shift: int) -> int:
+    """How many clips that start `shift` frames apart are worth giving as one stretch."""
+    return 1 + (_MOST_FRAMES - 16) // shift
 
 
 class SharedStart:
@@ -34,7 +40,7 @@ class SharedStart:
         self._clip_length = clip_length
         self._stretch = second.border.another()
         self._ends = second.border.another()
-        self._result = Border(len(second.bias), frames=2)
+        self._middles = [Border(len(second.bias)) for _ in range(_TILE_FRAMES)]
 
     @classmethod
     def of(cls, stages: Sequence[Stage], layers: Sequence[str], clip_length: int) -> "SharedStart | None":
@@ -48,53 +54,58 @@ class SharedStart:
         return None
 
     def __call__(self, frames: Tensor, starts: Sequence[int]) -> Iterator[Tensor]:
-        """For every clip the activation (1, T, H, W, C) after the shared stages.
+        """For every clip the activation (1, T, H, W, C) after the shared stages, gone when the next one is asked for.
 
         frames: (T, H, W, 3). starts: ascending, at equal distances out of `SHIFTS`.
         """
-        length = self._clip_length
         bordered = self._first.border.around(frames[None])
         n_frames, height, width, _ = frames.shape
-        size = (height // 2, width // 2)
-        stretch = self._stretch.room((1, n_frames, *size, 0))
+        stretch = self._stretch.room((1, n_frames, height // 2, width // 2, 0))
         self._first.convolve(bordered, frames.shape[:3], stretch)
-        # The first and last frame of each clip, which see a frame of zeros beside them.
-        inputs = bordered.new_zeros(2 * len(starts), 3, *bordered.shape[2:])
-        for clip, start in enumerate(starts):
-            inputs[2 * clip, 1:] = bordered[0, start + 1 : start + 3]
-            inputs[2 * clip + 1, :2] = bordered[0, start + length - 1 : start + length + 1]
-        ends = stretch.new_empty(len(inputs), 1, *size, stretch.shape[-1])
-        self._first.convolve(inputs, (1, height, width), ends)
-        found: dict[int, Tensor] = {}
-        for remainder in range(_TILE_FRAMES):
-            members = [clip for clip, start in enumerate(starts) if start % _TILE_FRAMES == remainder]
-            if members:
-                found.update(self._aligned(stretch, ends, [(clip, starts[clip]) for clip in members]))
-        yield from (found[clip] for clip in range(len(starts)))
+        middles = [
+            self._middle(stretch.shape, [start for start in starts if start % _TILE_FRAMES == remainder])
+            for remainder in range(_TILE_FRAMES)
+        ]
+        for start in starts:
+            ends = self._end_inputs(bordered[0], start, frames.shape[1:3])
+            size = (END_FRAMES, *stretch.shape[2:4])
+            y = self._second.allocate(self._second.output_shape((1, self._clip_length, *size[1:])))
+            n_end = END_FRAMES * y.shape[1] // self._clip_length
+            self._second.convolve(ends, size, both_ends(y[0], n_end))
+            first, middle = middles[start % _TILE_FRAMES]
+            begin = (start - first) * n_end // END_FRAMES
+            y[0, n_end:-n_end] = middle[begin : begin + y.shape[1] - 2 * n_end]
+            yield y
 
-    def _aligned(self, stretch: Tensor, ends: Tensor, clips: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Tensor]]:
-        """The pooled conv2a of clips whose tiles fall on the same frames, each with its number.
+    def _middle(self, shape: tuple[int, ...], starts: Sequence[int]) -> tuple[int, Tensor]:
+        """Pooled conv2a of all but the ends of clips whose tiles fall on the same frames, from the first of them on.
 
-        stretch: conv1a (1, T', H, W, C) inside its border. ends: (2 * clips, 1, H, W, C), its first and last frame as
-            every clip has them. clips: numbers and first frames.
+        shape: of conv1a (1, T', H, W, C), which `_stretch` holds. Also returns the first frame of these clips.
         """
-        length, size = self._clip_length, stretch.shape[2:4]
-        whole = self._stretch.whole((1, *stretch.shape[1:4], 0))
-        first, last = clips[0][1], clips[-1][1]
-        span = last - first + length - 2 * END_FRAMES
-        middle = self._result.room(self._second.output_shape((1, span, *size)))
-        self._second.convolve(whole[:, first + END_FRAMES :], (span, *size), middle)
-        inputs = self._ends.whole((2 * len(clips), END_FRAMES, *size, 0))
-        inside = (slice(1, size[0] + 1), slice(1, size[1] + 1))
-        for row, (clip, start) in enumerate(clips):
-            inputs[2 * row, 1, *inside] = ends[2 * clip, 0]
-            inputs[2 * row, 2:4] = whole[0, start + 2 : start + 4]
-            inputs[2 * row + 1, :2] = whole[0, start + length - 2 : start + length]
-            inputs[2 * row + 1, 2, *inside] = ends[2 * clip + 1, 0]
-        ends_after = middle.new_empty(self._second.output_shape((len(inputs), END_FRAMES, *size)))
-        self._second.convolve(inputs, (END_FRAMES, *size), ends_after)
-        divisor = span // middle.shape[1]
-        for row, (clip, start) in enumerate(clips):
-            begin = (start - first) // divisor
-            part = middle[0, begin : begin + (length - 2 * END_FRAMES) // divisor]
-            yield clip, torch.cat([ends_after[2 * row], part, ends_after[2 * row + 1]])[None]
+        if not starts:
+            return 0, torch.empty(0)
+        span = starts[-1] - starts[0] + self._clip_length - 2 * END_FRAMES
+        size = (span, *shape[2:4])
+        middle = self._middles[starts[0] % _TILE_FRAMES].room(self._second.output_shape((1, *size)))
+        self._second.convolve(self._stretch.whole(shape)[:, starts[0] + END_FRAMES :], size, middle)
+        return starts[0], middle[0]
+
+    def _end_inputs(self, pixels: Tensor, start: int, size: Sequence[int]) -> Tensor:
+        """conv1a of the first and of the last frames of the clip (2, T', H', W', C), each beside a frame of zeros.
+
+        pixels: the stretch (T', H', W', 3) with its border.
+        """
+        stop = start + self._clip_length
+        height, width = size
+        ends = self._ends.whole((2, END_FRAMES, height // 2, width // 2, 0))
+        stretch = self._stretch.whole((1, pixels.shape[0] - 2, height // 2, width // 2, 0))[0]
+        ends[0, 2:4] = stretch[start + 2 : start + 4]
+        ends[1, :2] = stretch[stop - 2 : stop]
+        # The first and last frame of each clip see a frame of zeros beside them, and so are not those of the stretch.
+        for end, frame, first in ((0, 1, start), (1, 2, stop - 1)):
+            inputs = torch.zeros(1, 3, *pixels.shape[1:])
+            inside = slice(1, 3) if end == 0 else slice(0, 2)
+            inputs[0, inside] = pixels[first : first + 3][inside]
+            y = ends[end : end + 1, frame : frame + 1, 1 : height // 2 + 1, 1 : width // 2 + 1]
+            self._first.convolve(inputs, (1, height, width), y)
+        return ends
