@@ -46,12 +46,15 @@ def write_report(
         lines = csv.writer(file)
         lines.writerow(["true \\ predicted", *classes])
         lines.writerows([label, *row] for label, row in zip(classes, matrix.tolist(), strict=True))
-    accuracy = float(multiclass_accuracy(probabilities, targets, n, average="micro"))
+    accuracy, top5 = (
+        round(float(multiclass_accuracy(probabilities, targets, n, average="micro", top_k=k)), 6)
+        for k in (1, min(5, n))
+    )  # torchmetrics counts in float32
     draw_confusion(out / f"{name}_confusion.png", matrix, classes, title=f"{name}: {accuracy:.1%} of {len(targets)}")
     return {
         "video_accuracy": accuracy,
-        "video_accuracy_top5": float(multiclass_accuracy(probabilities, targets, n, average="micro", top_k=min(5, n))),
-        "mean_class_accuracy": float(np.mean([r for r, s in zip(recall, support, strict=True) if s])),
+        "video_accuracy_top5": top5,
+        "mean_class_accuracy": round(float(np.mean([r for r, s in zip(recall, support, strict=True) if s])), 6),
         "n_videos": len(targets),
         "majority_class_share": float(support.max() / support.sum()),
         "classes": table,
