@@ -11,7 +11,9 @@ from c3dvideo.network import kernels
 from c3dvideo.network.stages import CompiledConv, CompiledFirst, CompiledLinear, FirstStage, Stage, WinogradStage
 from c3dvideo.network.winograd import WinogradConv, takes, transform_weights
 
-SIZES = st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 11), st.integers(1, 11))
+# Up to 16 and 20 frames, whose ends are computed apart.
+FRAMES = st.one_of(st.integers(1, 9), st.sampled_from([16, 18, 20]))
+SIZES = st.tuples(st.integers(1, 3), FRAMES, st.integers(1, 11), st.integers(1, 11))
 
 
 def make(channels_in: int, channels_out: int, seed: int) -> nn.Conv3d:
@@ -50,6 +52,38 @@ def test_equals_direct(size: tuple[int, ...], channels_in: int, channels_out: in
         torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=3e-5)
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from([2, 4, 16]), st.integers(60, 150), st.integers(1, 70), st.booleans(), st.integers(0, 2**20))
+def test_many_channels(frames: int, channels_in: int, channels_out: int, pool: bool, seed: int) -> None:
+    """More than one run of input channels and one panel of outputs, and what is left over of both."""
+    layer = make(channels_in, channels_out, seed)
+    x = torch.randn(1, frames, 5, 6, channels_in)
+    expected = direct(layer, x, pool=pool)
+    for stage in stages("pool2" if pool else "conv2a", layer):
+        torch.testing.assert_close(stage(x)[..., :channels_out].double(), expected, rtol=1e-5, atol=1e-4)
+        assert not stage(x)[..., channels_out:].any()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("frames", [2, 8, 16])
+def test_neither_threads_nor_their_shares_change_a_bit(frames: int, n_threads: int) -> None:
+    library = kernels.load()
+    if library is None:
+        pytest.skip(kernels.why_missing())
+    layer, x = make(70, 100, 0), torch.randn(2, frames, 30, 27, 70)
+    alone, shared = (kernels.Kernels(library.path, n_threads=n) for n in (1, n_threads))
+    assert torch.equal(CompiledConv("pool2", layer, alone)(x), CompiledConv("pool2", layer, shared)(x))
+
+
+def test_weights_need_not_be_contiguous() -> None:
+    layer = make(20, 40, 0)
+    x = torch.randn(1, 4, 6, 6, 20)
+    expected = [stage(x).clone() for stage in stages("conv3a", layer)]
+    layer.to(memory_format=torch.channels_last_3d)
+    for stage, y in zip(stages("conv3a", layer), expected, strict=True):
+        assert torch.equal(stage(x), y)
+
+
 @settings(max_examples=15, deadline=None)
 @given(SIZES, st.integers(0, 2**20))
 def test_pooling_with_windows_cut_at_the_border(size: tuple[int, ...], seed: int) -> None:
@@ -86,21 +120,23 @@ def test_strides_do_not_matter(order: list[int], step: int, seed: int) -> None:
         assert torch.equal(stage(x), stage(x.contiguous()))
 
 
+@pytest.mark.parametrize("frames", [2, 3, 4, 16])
 @pytest.mark.parametrize("scale", [1e-41, 1e-37, 1e-20, 1e15, 1e30])
-def test_tiny_and_huge_numbers_keep_their_precision(scale: float) -> None:
+def test_tiny_and_huge_numbers_keep_their_precision(scale: float, frames: int) -> None:
     layer = make(8, 8, 0)
     layer.bias = None
-    x = torch.randn(1, 4, 6, 6, 8) * scale
+    x = torch.randn(1, frames, 6, 6, 8) * scale
     expected = direct(layer, x, pool=False)
     for stage in stages("conv2a", layer):
         assert error(stage(x)[..., :8], expected) < (1e-2 if scale < 1e-38 else 2e-6)
 
 
+@pytest.mark.parametrize("frames", [2, 4, 5, 16])
 @pytest.mark.parametrize("pool", [False, True])
-def test_what_is_not_finite_is_never_hidden(pool: bool) -> None:
+def test_what_is_not_finite_is_never_hidden(pool: bool, frames: int) -> None:
     layer = make(3, 4, 0)
     for value in (float("nan"), 3e38, float("inf")):
-        x = torch.full((1, 2, 4, 4, 3), value)
+        x = torch.full((1, frames, 4, 4, 3), value)
         for stage in stages("pool2" if pool else "conv2a", layer):
             assert not stage(x)[..., :4].isfinite().all()
 

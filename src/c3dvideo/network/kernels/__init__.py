@@ -28,7 +28,8 @@ from torch import Tensor
 
 from c3dvideo.network.published import cache_folder
 
-SOURCE = Path(__file__).with_name("c3d.cpp")
+HEADER = Path(__file__).with_name("vectors.h")
+SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("winograd", "first", "linear"))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
 CEIL = 2
 FIRST_FRAMES = 4  # frames of conv1a at a time
@@ -130,7 +131,7 @@ class Kernels:
     def _most_tiles(self, times: int) -> int:
         """How many tiles to take at a time: their products of one panel should fill two thirds of the second cache."""
         product_bytes = 4 * 36 * times * self.panel
-        return max(14, min(98, _second_cache_bytes() * 2 // 3 // product_bytes))
+        return max(28, min(98, _second_cache_bytes() * 2 // 3 // product_bytes))
 
     def _parts(self, blocks: int, panels: int) -> int:
         """Into how many shares of output channels to cut the work on so many blocks, to give every thread as much."""
@@ -249,7 +250,7 @@ def build(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         fresh = Path(folder) / path.name
-        command = [compiler() or "c++", *FLAGS, "-o", str(fresh), str(SOURCE)]
+        command = [compiler() or "c++", *FLAGS, "-o", str(fresh), *map(str, SOURCES)]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
         fresh.replace(path)
 
@@ -261,7 +262,7 @@ def compiler() -> str | None:
 
 def library_path() -> Path:
     """Where the compiled layers of this source, these flags and this processor are kept."""
-    identity = hashlib.sha256(SOURCE.read_bytes())
+    identity = hashlib.sha256(b"".join(path.read_bytes() for path in (HEADER, *SOURCES)))
     identity.update(" ".join((*FLAGS, platform.machine(), _processor_features())).encode())
     return cache_folder() / f"kernels-{identity.hexdigest()[:16]}.so"
 

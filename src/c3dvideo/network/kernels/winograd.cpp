@@ -1,35 +1,14 @@
-// The float32 layers of C3D on a CPU: convolution by 3-D Winograd, the first layer with its pooling, fully connected.
+// Convolutions by 3-D Winograd, with bias, ReLU and 2x2x2 pooling: the compiled twin of ../winograd.py.
 //
-// The compiled twin of ../winograd.py: the same points in space, and F(4, 3) in time too where that saves products. C++ with
-// the vector types of GCC and Clang and no library, so that one text serves AVX-512, AVX2 and NEON. Every function takes a
-// range of its work, and threads share a layer by ranges; a number is always summed in the same order, whatever the range,
-// the batch or the number of threads.
-//
-// Activations are (N, T, H, W, C) with C a multiple of panel() and a border of zeros around T, H and W. Strides count numbers.
-// Weights are read as PyTorch keeps them.
+// The same points in space, and F(4, 3) in time too where that saves products. Weights are read as PyTorch keeps them.
 
-#if defined(__AVX512F__)
-constexpr long WIDTH = 16, ROWS = 14, OUTPUTS = 12;
-#else
-constexpr long WIDTH = 8, ROWS = 6, OUTPUTS = 4;
-#endif
-constexpr long PANEL = 2 * WIDTH;
+#include "vectors.h"
+
 constexpr long DEPTH = 64;     // channels that are summed at a time, which also halves rounding
 constexpr long PLACES = 36;    // positions in space; in time there are 3, 4 or 6, see TIME_WEIGHT
 constexpr long LINE = 16;      // a cache line more a place keeps them out of each other's cache sets
 constexpr long WEIGHT_STEP = DEPTH * PANEL + LINE;
 constexpr long CEIL = 2;
-constexpr float ROOT = 1.41421356237309505f;
-
-typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-#define INLINE static inline __attribute__((always_inline))
-#define LOCAL alignas(64) vec  // an array on the stack, where a vec by itself would straddle cache lines
-
-INLINE vec load(const float *from) { return *reinterpret_cast<const vec *>(from); }
-INLINE void store(float *to, vec value) { *reinterpret_cast<vec *>(to) = value; }
-INLINE vec larger(vec a, vec b) { return a != a ? a : (a > b ? a : b); }  // keeps a NaN on either side
-INLINE vec positive(vec a) { return a <= 0.0f ? vec{} : a; }
-INLINE long least(long a, long b) { return a < b ? a : b; }
 
 struct Convolution {
     long frames, height, width;                  // output of the convolution, before pooling
@@ -56,29 +35,6 @@ template <long TIMES> struct Tile {
     }
 };
 
-// One axis of the input transform: 6 numbers to 6 positions, at the points 0, +-1/sqrt(2), +-sqrt(2), infinity.
-INLINE void input_side(const vec *d, long step, vec *out, long out_step) {
-    const vec d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
-    const vec even_near = d4 - 2.0f * d2, odd_near = (0.5f * ROOT) * (d3 - 2.0f * d1);
-    const vec even_far = d4 - 0.5f * d2, odd_far = ROOT * (d3 - 0.5f * d1);
-    out[0] = d4 - 2.5f * d2 + d0;
-    out[out_step] = even_near + odd_near;
-    out[2 * out_step] = even_near - odd_near;
-    out[3 * out_step] = even_far + odd_far;
-    out[4 * out_step] = even_far - odd_far;
-    out[5 * out_step] = d5 - 2.5f * d3 + d1;
-}
-
-// One axis of the output transform: 6 positions to 4 numbers.
-INLINE void output_side(const vec *m, long step, vec *out, long out_step) {
-    const vec sum_near = m[step] + m[2 * step], difference_near = m[step] - m[2 * step];
-    const vec sum_far = m[3 * step] + m[4 * step], difference_far = m[3 * step] - m[4 * step];
-    out[0] = m[0] + sum_near + sum_far;
-    out[out_step] = (0.5f * ROOT) * difference_near + ROOT * difference_far;
-    out[2 * out_step] = 0.5f * sum_near + 2.0f * sum_far;
-    out[3 * out_step] = (0.25f * ROOT) * difference_near + (2.0f * ROOT) * difference_far + m[5 * step];
-}
-
 // One axis of the weight transform: 3 taps to 6 positions.
 INLINE void weight_side(const vec *g, long step, vec *out, long out_step) {
     const vec g0 = g[0], g1 = g[step], g2 = g[2 * step];
@@ -100,37 +56,43 @@ template <> constexpr float TIME_WEIGHT<4>[6][3] = {{1, 0, 0}, {0.5f, 0.5f, 0.5f
 template <> constexpr float TIME_WEIGHT<3>[6][3] = {{0, -1, 1}, {0, 1, 0}, {1, -1, 0}};
 
 // Position (time, row, column) of `tile` goes to moved[((time * runs + run) * PLACES + place) * place_step], by runs of DEPTH
-// channels.
+// channels. What is read next and where the result will go are prefetched: both lie outside the second-level cache.
 template <long TIMES> static void transform_input(const Convolution &s, const float *x, long tile, float *moved) {
     constexpr long READ = Tile<TIMES>::FRAMES + 2;
     const auto t = Tile<TIMES>::at(s, tile);
     const float *corner = x + t.clip * s.x_clip + t.frame * s.x_frame + t.row * s.x_row + t.column * s.x_column;
+    const long step = s.place_step(), time_step = s.runs() * PLACES * step;
     for (long c = 0; c < s.channels_in; c += WIDTH) {
         LOCAL by_time[TIMES * PLACES], by_row[PLACES], out[6];
+        float *to = moved + c / DEPTH * PLACES * step + c % DEPTH;
         for (long row = 0; row < 6; row++)
             for (long column = 0; column < 6; column++) {
                 const float *at = corner + row * s.x_row + column * s.x_column + c;
-                vec d[READ], *to = by_time + row * 6 + column;
-                for (long i = 0; i < READ; i++) d[i] = load(at + i * s.x_frame);
-                if constexpr (TIMES == 6) input_side(d, 1, to, PLACES);
+                vec d[READ], *all = by_time + row * 6 + column;
+                for (long i = 0; i < READ; i++) {
+                    d[i] = load(at + i * s.x_frame);
+                    __builtin_prefetch(at + i * s.x_frame + WIDTH);
+                }
+                for (long time = 0; time < TIMES; time++)
+                    __builtin_prefetch(to + time * time_step + (row * 6 + column) * step, 1);
+                if constexpr (TIMES == 6) input_side(d, 1, all, PLACES);
                 else if constexpr (TIMES == 3) {
-                    to[0] = d[2];
-                    to[PLACES] = d[1] + d[2];
-                    to[2 * PLACES] = d[1];
+                    all[0] = d[2];
+                    all[PLACES] = d[1] + d[2];
+                    all[2 * PLACES] = d[1];
                 } else {
-                    to[0] = d[0] - d[2];
-                    to[PLACES] = d[1] + d[2];
-                    to[2 * PLACES] = d[2] - d[1];
-                    to[3 * PLACES] = d[1] - d[3];
+                    all[0] = d[0] - d[2];
+                    all[PLACES] = d[1] + d[2];
+                    all[2 * PLACES] = d[2] - d[1];
+                    all[3 * PLACES] = d[1] - d[3];
                 }
             }
         for (long time = 0; time < TIMES; time++) {
-            float *to = moved + (time * s.runs() + c / DEPTH) * PLACES * s.place_step() + c % DEPTH;
             for (long column = 0; column < 6; column++)
                 input_side(by_time + time * PLACES + column, 6, by_row + column, 6);
             for (long row = 0; row < 6; row++) {
                 input_side(by_row + 6 * row, 1, out, 1);
-                for (long column = 0; column < 6; column++) store(to + (row * 6 + column) * s.place_step(), out[column]);
+                for (long column = 0; column < 6; column++) store(to + time * time_step + (row * 6 + column) * step, out[column]);
             }
         }
     }
@@ -143,7 +105,13 @@ static void transform_output(const Convolution &s, const float *products, const 
     const auto t = Tile<TIMES>::at(s, tile);
     const long frames = least(FRAMES, s.frames - t.frame), rows = least(4, s.height - t.row);
     const long columns = least(4, s.width - t.column), p = s.pool ? 2 : 1, up = s.pool == CEIL;
+    const long n_frames = (frames + up) / p, n_rows = (rows + up) / p, n_columns = (columns + up) / p;
+    y += t.clip * s.y_clip + t.frame / p * s.y_frame + t.row / p * s.y_row + t.column / p * s.y_column;
     LOCAL by_time[TIMES * 16], by_row[24], out[FRAMES * 16], m[PLACES];
+    for (long f = 0; f < n_frames; f++)
+        for (long row = 0; row < n_rows; row++)
+            for (long column = 0; column < n_columns; column++)
+                __builtin_prefetch(y + f * s.y_frame + row * s.y_row + column * s.y_column, 1);
     for (long time = 0; time < TIMES; time++) {
         for (long place = 0; place < PLACES; place++) m[place] = load(products + (time * PLACES + place) * PANEL);
         for (long column = 0; column < 6; column++) output_side(m + column, 6, by_row + column, 6);
@@ -158,10 +126,9 @@ static void transform_output(const Convolution &s, const float *products, const 
             out[i] = by_time[i] + (by_time[16 + i] + by_time[32 + i]);
             out[16 + i] = (by_time[16 + i] - by_time[32 + i]) - by_time[48 + i];
         }
-    float *corner = y + t.clip * s.y_clip + t.frame / p * s.y_frame + t.row / p * s.y_row + t.column / p * s.y_column;
-    for (long f = 0; f < (frames + up) / p; f++)
-        for (long row = 0; row < (rows + up) / p; row++)
-            for (long column = 0; column < (columns + up) / p; column++) {
+    for (long f = 0; f < n_frames; f++)
+        for (long row = 0; row < n_rows; row++)
+            for (long column = 0; column < n_columns; column++) {
                 vec value = out[16 * p * f + 4 * p * row + p * column];
                 if (s.pool) {  // a window that is cut at the border has its last frame, row or column twice
                     const vec *one = out + 32 * f, *other = out + 16 * least(2 * f + 1, frames - 1);
@@ -172,7 +139,7 @@ static void transform_output(const Convolution &s, const float *products, const 
                                                  larger(other[bottom + left], other[bottom + right])));
                 }
                 value += bias;
-                store(corner + f * s.y_frame + row * s.y_row + column * s.y_column, s.relu ? positive(value) : value);
+                store(y + f * s.y_frame + row * s.y_row + column * s.y_column, s.relu ? positive(value) : value);
             }
 }
 
@@ -313,164 +280,6 @@ void winograd(const Convolution *s, const float *x, const float *weights, const 
     if (s->times == 6) convolve<6>(*s, x, weights, bias, y, space);
     else if (s->times == 4) convolve<4>(*s, x, weights, bias, y, space);
     else convolve<3>(*s, x, weights, bias, y, space);
-}
-
-struct First {
-    long height, width, channels;                // output before pooling; channels: a multiple of PANEL
-    long x_frame, x_row;                         // input (T, H', W', 3) with its border; origin: the corner
-    long y_frame, y_row;                         // output (T, H / 2, W / 2, channels)
-    long frame_begin, frame_end;
-
-    long tiles() const { return (width + 3) / 4; }
-    long place_step() const { return 3 * tiles(); }
-    long row_step() const { return 6 * place_step(); }
-    long frame_step() const { return (height + 2) * row_step(); }
-};
-
-}
-
-// Rows of x by F(4, 3) along the row, all of `frames`: number (tile, channel) of position p goes to moved[p * place_step].
-static void transform_rows(const First &s, const float *x, long frames, float *moved) {
-    const long step = s.place_step();
-    for (long frame = 0; frame < frames; frame++)
-        for (long row = 0; row < s.height + 2; row++) {
-            const float *d = x + frame * s.x_frame + row * s.x_row;
-            float *out = moved + frame * s.frame_step() + row * s.row_step();
-            for (long i = 0; i < step; i++, d += i % 3 ? 1 : 10) {
-                const float even_near = d[12] - 2.0f * d[6], odd_near = (0.5f * ROOT) * (d[9] - 2.0f * d[3]);
-                const float even_far = d[12] - 0.5f * d[6], odd_far = ROOT * (d[9] - 0.5f * d[3]);
-                out[i] = d[12] - 2.5f * d[6] + d[0];
-                out[i + step] = even_near + odd_near;
-                out[i + 2 * step] = even_near - odd_near;
-                out[i + 3 * step] = even_far + odd_far;
-                out[i + 4 * step] = even_far - odd_far;
-                out[i + 5 * step] = d[15] - 2.5f * d[9] + d[3];
-            }
-        }
-}
-
-// products[tile * PANEL][0:PANEL] = one position of `N` neighbouring tiles: the sum over 3 frames, 3 rows and 3 channels.
-template <long N> INLINE void first_products(const First &s, const float *x, const float *w, float *products) {
-    vec sum[N][2] = {};
-    for (long line = 0; line < 9; line++) {
-        const float *from = x + line / 3 * s.frame_step() + line % 3 * s.row_step();
-        for (long k = 0; k < 3; k++, w += PANEL) {
-            const vec left = load(w), right = load(w + WIDTH);
-#pragma GCC unroll 16
-            for (long tile = 0; tile < N; tile++) {
-                const float number = from[3 * tile + k];
-                sum[tile][0] += number * left;
-                sum[tile][1] += number * right;
-            }
-        }
-    }
-#pragma GCC unroll 16
-    for (long tile = 0; tile < N; tile++) {
-        store(products + tile * PANEL, sum[tile][0]);
-        store(products + tile * PANEL + WIDTH, sum[tile][1]);
-    }
-}
-
-template <long N> static void first_chunk(long tiles, const First &s, const float *x, const float *w, float *products) {
-    if (tiles == N) first_products<N>(s, x, w, products);
-    else if constexpr (N > 1) first_chunk<N - 1>(tiles, s, x, w, products);
-}
-
-// Two rows of a tile to two pooled numbers, or one at the end of a row. products: [2 rows][6 positions][ROWS tiles][PANEL].
-INLINE void first_windows(const float *products, const vec bias, long windows, float *y, long y_column) {
-    vec out[2][4];
-    for (long row = 0; row < 2; row++) {
-        vec m[6];
-        for (long place = 0; place < 6; place++) m[place] = load(products + (row * 6 + place) * ROWS * PANEL);
-        output_side(m, 1, out[row], 1);
-    }
-    for (long i = 0; i < windows; i++) {
-        const vec top = larger(out[0][2 * i], out[0][2 * i + 1]), bottom = larger(out[1][2 * i], out[1][2 * i + 1]);
-        store(y + i * y_column, positive(larger(top, bottom) + bias));
-    }
-}
-
-extern "C" {
-
-// Numbers of scratch that `first` needs.
-long first_scratch(const First *s) { return (s->frame_end - s->frame_begin + 2) * s->frame_step(); }
-
-// conv1a + ReLU + pool1 of frames [frame_begin, frame_end), by F(4, 3) along rows: half the products, and every frame is by
-// itself. weights: (channels / PANEL, 6 positions, 3 * 3 * 3 as T, H, C_in, PANEL).
-void first(const First *shape, const float *x, const float *weights, const float *bias, float *y, float *space) {
-    const First s = *shape;
-    const long chunks = (s.tiles() + ROWS - 1) / ROWS;
-    LOCAL products[2 * 6 * ROWS * 2];
-    float *const sums = reinterpret_cast<float *>(products);
-    transform_rows(s, x + s.frame_begin * s.x_frame, s.frame_end - s.frame_begin + 2, space);
-    for (long frame = s.frame_begin; frame < s.frame_end; frame++)
-        for (long c = 0; c < s.channels; c += PANEL)
-            for (long row = 0; row < s.height / 2; row++)
-                for (long chunk = 0; chunk < chunks; chunk++) {
-                    const long tile = s.tiles() * chunk / chunks, end = s.tiles() * (chunk + 1) / chunks;
-                    const float *from = space + (frame - s.frame_begin) * s.frame_step() + 2 * row * s.row_step() + 3 * tile;
-                    for (long i = 0; i < 12; i++)
-                        first_chunk<ROWS>(end - tile, s, from + i / 6 * s.row_step() + i % 6 * s.place_step(),
-                                          weights + (6 * c + i % 6 * PANEL) * 27, sums + i * ROWS * PANEL);
-                    float *to = y + frame * s.y_frame + row * s.y_row + 2 * tile * s.channels + c;
-                    for (long i = tile; i < end; i++, to += 2 * s.channels)
-                        for (long half = 0; half < PANEL; half += WIDTH)
-                            first_windows(sums + (i - tile) * PANEL + half, load(bias + c + half),
-                                          least(2, s.width / 2 - 2 * i), to + half, s.channels);
-                }
-}
-
-}
-
-// Outputs o to o + R of N clips: R rows of weights are read side by side, as no single one keeps the memory busy.
-template <long N, long R>
-INLINE void linear_rows(const float *x, const float *w, const float *bias, float *y, long depth, long outputs, long relu) {
-    const long whole = depth / PANEL * PANEL;
-    vec sum[R][N][2] = {};
-    for (long k = 0; k < whole; k += PANEL)
-#pragma GCC unroll 16
-        for (long row = 0; row < R; row++) {
-            const float *at = w + row * depth + k;
-            const vec left = load(at), right = load(at + WIDTH);
-            __builtin_prefetch(at + 512);
-            __builtin_prefetch(at + 512 + WIDTH);
-#pragma GCC unroll 4
-            for (long clip = 0; clip < N; clip++) {
-                sum[row][clip][0] += left * load(x + clip * depth + k);
-                sum[row][clip][1] += right * load(x + clip * depth + k + WIDTH);
-            }
-        }
-    for (long row = 0; row < R; row++)
-        for (long clip = 0; clip < N; clip++) {
-            const vec both = sum[row][clip][0] + sum[row][clip][1];
-            float total = 0.0f;
-            for (long lane = 0; lane < WIDTH; lane++) total += both[lane];
-            for (long k = whole; k < depth; k++) total += w[row * depth + k] * x[clip * depth + k];
-            total += bias[row];
-            y[clip * outputs + row] = relu && total <= 0.0f ? 0.0f : total;
-        }
-}
-
-extern "C" {
-
-// y[n][o] = bias[o] + sum over k of x[n][k] * w[o][k] for outputs [begin, end), each weight read once for several clips.
-void linear(const float *x, const float *w, const float *bias, float *y, long clips, long depth, long outputs, long relu,
-            long begin, long end) {
-    for (long o = begin; o < end;) {
-        const long rows = end - o < OUTPUTS ? 1 : OUTPUTS;
-        for (long n = 0; n < clips;) {
-            const float *from = x + n * depth;
-            if (rows == 1) linear_rows<1, 1>(from, w + o * depth, bias + o, y + n * outputs + o, depth, outputs, relu), n++;
-            else if (clips - n < 4)
-                linear_rows<1, OUTPUTS>(from, w + o * depth, bias + o, y + n * outputs + o, depth, outputs, relu), n++;
-            else {
-                for (long i = o; i < o + OUTPUTS; i += OUTPUTS / 4)
-                    linear_rows<4, OUTPUTS / 4>(from, w + i * depth, bias + i, y + n * outputs + i, depth, outputs, relu);
-                n += 4;
-            }
-        }
-        o += rows;
-    }
 }
 
 }

@@ -1,0 +1,99 @@
+// conv1a with ReLU and pool1 by F(4, 3) along rows: half the products, and every frame is computed by itself.
+
+#include "vectors.h"
+
+struct First {
+    long height, width, channels;                // output before pooling; channels: a multiple of PANEL
+    long x_frame, x_row;                         // input (T, H', W', 3) with its border; origin: the corner
+    long y_frame, y_row;                         // output (T, H / 2, W / 2, channels)
+    long frame_begin, frame_end;
+
+    long tiles() const { return (width + 3) / 4; }
+    long place_step() const { return 3 * tiles(); }
+    long row_step() const { return 6 * place_step(); }
+    long frame_step() const { return (height + 2) * row_step(); }
+};
+
+// Rows of x by F(4, 3) along the row, all of `frames`: number (tile, channel) of position p goes to moved[p * place_step].
+static void transform_rows(const First &s, const float *x, long frames, float *moved) {
+    const long step = s.place_step();
+    for (long frame = 0; frame < frames; frame++)
+        for (long row = 0; row < s.height + 2; row++) {
+            const float *d = x + frame * s.x_frame + row * s.x_row;
+            float *out = moved + frame * s.frame_step() + row * s.row_step();
+            for (long i = 0; i < step; i++, d += i % 3 ? 1 : 10) input_side(d, 3, out + i, step);
+        }
+}
+
+// products[tile * PANEL][0:PANEL] = one position of `N` neighbouring tiles: the sum over 3 frames, 3 rows and 3 channels.
+template <long N> INLINE void first_products(const First &s, const float *x, const float *w, float *products) {
+    vec sum[N][2] = {};
+    for (long line = 0; line < 9; line++) {
+        const float *from = x + line / 3 * s.frame_step() + line % 3 * s.row_step();
+        for (long k = 0; k < 3; k++, w += PANEL) {
+            const vec left = load(w), right = load(w + WIDTH);
+#pragma GCC unroll 16
+            for (long tile = 0; tile < N; tile++) {
+                const float number = from[3 * tile + k];
+                sum[tile][0] += number * left;
+                sum[tile][1] += number * right;
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (long tile = 0; tile < N; tile++) {
+        store(products + tile * PANEL, sum[tile][0]);
+        store(products + tile * PANEL + WIDTH, sum[tile][1]);
+    }
+}
+
+template <long N> static void first_chunk(long tiles, const First &s, const float *x, const float *w, float *products) {
+    if (tiles == N) first_products<N>(s, x, w, products);
+    else if constexpr (N > 1) first_chunk<N - 1>(tiles, s, x, w, products);
+}
+
+// Two rows of a tile to two pooled numbers, or one at the end of a row. products: [2 rows][6 positions][ROWS tiles][PANEL].
+INLINE void first_windows(const float *products, const vec bias, long windows, float *y, long y_column) {
+    vec out[2][4];
+    for (long row = 0; row < 2; row++) {
+        vec m[6];
+        for (long place = 0; place < 6; place++) m[place] = load(products + (row * 6 + place) * ROWS * PANEL);
+        output_side(m, 1, out[row], 1);
+    }
+    for (long i = 0; i < windows; i++) {
+        const vec top = larger(out[0][2 * i], out[0][2 * i + 1]), bottom = larger(out[1][2 * i], out[1][2 * i + 1]);
+        store(y + i * y_column, positive(larger(top, bottom) + bias));
+    }
+}
+
+extern "C" {
+
+// Numbers of scratch that `first` needs.
+long first_scratch(const First *s) { return (s->frame_end - s->frame_begin + 2) * s->frame_step(); }
+
+// conv1a + ReLU + pool1 of frames [frame_begin, frame_end), by F(4, 3) along rows: half the products, and every frame is by
+// itself. weights: (channels / PANEL, 6 positions, 3 * 3 * 3 as T, H, C_in, PANEL).
+void first(const First *shape, const float *x, const float *weights, const float *bias, float *y, float *space) {
+    const First s = *shape;
+    const long chunks = (s.tiles() + ROWS - 1) / ROWS;
+    LOCAL products[2 * 6 * ROWS * 2];
+    float *const sums = reinterpret_cast<float *>(products);
+    transform_rows(s, x + s.frame_begin * s.x_frame, s.frame_end - s.frame_begin + 2, space);
+    for (long frame = s.frame_begin; frame < s.frame_end; frame++)
+        for (long c = 0; c < s.channels; c += PANEL)
+            for (long row = 0; row < s.height / 2; row++)
+                for (long chunk = 0; chunk < chunks; chunk++) {
+                    const long tile = s.tiles() * chunk / chunks, end = s.tiles() * (chunk + 1) / chunks;
+                    const float *from = space + (frame - s.frame_begin) * s.frame_step() + 2 * row * s.row_step() + 3 * tile;
+                    for (long i = 0; i < 12; i++)
+                        first_chunk<ROWS>(end - tile, s, from + i / 6 * s.row_step() + i % 6 * s.place_step(),
+                                          weights + (6 * c + i % 6 * PANEL) * 27, sums + i * ROWS * PANEL);
+                    float *to = y + frame * s.y_frame + row * s.y_row + 2 * tile * s.channels + c;
+                    for (long i = tile; i < end; i++, to += 2 * s.channels)
+                        for (long half = 0; half < PANEL; half += WIDTH)
+                            first_windows(sums + (i - tile) * PANEL + half, load(bias + c + half),
+                                          least(2, s.width / 2 - 2 * i), to + half, s.channels);
+                }
+}
+
+}

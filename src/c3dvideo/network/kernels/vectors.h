@@ -1,0 +1,51 @@
+// What the kernels share: vectors, and the transforms along one axis of F(4, 3).
+//
+// The kernels compute the float32 layers of C3D on a CPU: winograd.cpp the convolutions, first.cpp conv1a with its pooling,
+// linear.cpp the fully connected layers. C++ with the vector types of GCC and Clang and no library, so that one text serves
+// AVX-512, AVX2 and NEON. Every function takes a range of its work, and threads share a layer by ranges; a number is always
+// summed in the same order, whatever the range, the batch or the number of threads.
+//
+// Activations are (N, T, H, W, C) with C a multiple of panel() and a border of zeros around T, H and W. Strides count numbers.
+
+#pragma once
+
+#if defined(__AVX512F__)
+constexpr long WIDTH = 16, ROWS = 14, OUTPUTS = 12;
+#else
+constexpr long WIDTH = 8, ROWS = 6, OUTPUTS = 4;
+#endif
+constexpr long PANEL = 2 * WIDTH;
+constexpr float ROOT = 1.41421356237309505f;
+
+typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+#define INLINE static inline __attribute__((always_inline))
+#define LOCAL alignas(64) vec  // an array on the stack, where a vec by itself would straddle cache lines
+
+INLINE vec load(const float *from) { return *reinterpret_cast<const vec *>(from); }
+INLINE void store(float *to, vec value) { *reinterpret_cast<vec *>(to) = value; }
+INLINE vec larger(vec a, vec b) { return a != a ? a : (a > b ? a : b); }  // keeps a NaN on either side
+INLINE vec positive(vec a) { return a <= 0.0f ? vec{} : a; }
+INLINE long least(long a, long b) { return a < b ? a : b; }
+
+// One axis of the input transform: 6 numbers to 6 positions, at the points 0, +-1/sqrt(2), +-sqrt(2), infinity.
+template <typename Number> INLINE void input_side(const Number *d, long step, Number *out, long out_step) {
+    const Number d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
+    const Number even_near = d4 - 2.0f * d2, odd_near = (0.5f * ROOT) * (d3 - 2.0f * d1);
+    const Number even_far = d4 - 0.5f * d2, odd_far = ROOT * (d3 - 0.5f * d1);
+    out[0] = d4 - 2.5f * d2 + d0;
+    out[out_step] = even_near + odd_near;
+    out[2 * out_step] = even_near - odd_near;
+    out[3 * out_step] = even_far + odd_far;
+    out[4 * out_step] = even_far - odd_far;
+    out[5 * out_step] = d5 - 2.5f * d3 + d1;
+}
+
+// One axis of the output transform: 6 positions to 4 numbers.
+INLINE void output_side(const vec *m, long step, vec *out, long out_step) {
+    const vec sum_near = m[step] + m[2 * step], difference_near = m[step] - m[2 * step];
+    const vec sum_far = m[3 * step] + m[4 * step], difference_far = m[3 * step] - m[4 * step];
+    out[0] = m[0] + sum_near + sum_far;
+    out[out_step] = (0.5f * ROOT) * difference_near + ROOT * difference_far;
+    out[2 * out_step] = 0.5f * sum_near + 2.0f * sum_far;
+    out[3 * out_step] = (0.25f * ROOT) * difference_near + (2.0f * ROOT) * difference_far + m[5 * step];
+}
