@@ -29,6 +29,8 @@ def test_auto_is_bf16_only_where_hardware_multiplies_it_and_gradients_are_right(
         machine.choose_precision("bf16", accelerator="cpu")
     with pytest.raises(UsageError, match="precision is 'fp8'; expected auto, fp32, bf16 or fp16"):
         machine.choose_precision("fp8")
+    with pytest.raises(UsageError, match="fp16 trains on a GPU only"):
+        machine.choose_precision("fp16")
     for native in (True, False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)

@@ -24,12 +24,14 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # names of malloc.h
 def choose_precision(wanted: str, *, accelerator: str = "auto") -> Precision:
     """`wanted`, or for "auto": "bf16" where `accelerator` (Lightning's word) multiplies it in hardware, else "fp32".
 
-    Raises UsageError for bf16 on a processor whose library computes wrong gradients in it.
+    Raises UsageError for bf16 on a processor whose library computes wrong gradients in it, and for fp16 on any.
     """
     if wanted == "auto":
         return "bf16" if _multiplies_bf16(accelerator) else "fp32"
     if wanted == "bf16" and not _takes_gpu(accelerator) and not bf16_gradients_are_right():
         raise UsageError("bf16 gradients come out wrong on this processor (a known fault of its library); use fp32")
+    if wanted == "fp16" and not _takes_gpu(accelerator):
+        raise UsageError("fp16 trains on a GPU only; take bf16 or fp32")
     if wanted not in ("fp32", "bf16", "fp16"):
         raise UsageError(f"precision is {wanted!r}; expected auto, fp32, bf16 or fp16")
     return wanted  # type: ignore[return-value]
