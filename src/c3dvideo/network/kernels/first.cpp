@@ -21,7 +21,16 @@ static void transform_rows(const First &s, const float *x, long frames, float *m
         for (long row = 0; row < s.height + 2; row++) {
             const float *d = x + frame * s.x_frame + row * s.x_row;
             float *out = moved + frame * s.frame_step() + row * s.row_step();
-            for (long i = 0; i < step; i++, d += i % 3 ? 1 : 10) input_side(d, 3, out + i, step);
+            for (long i = 0; i < step; i++, d += i % 3 ? 1 : 10) {  // `input_side`, a number at a time
+                const float even_near = d[12] - 2.0f * d[6], odd_near = (0.5f * ROOT) * (d[9] - 2.0f * d[3]);
+                const float even_far = d[12] - 0.5f * d[6], odd_far = ROOT * (d[9] - 0.5f * d[3]);
+                out[i] = d[12] - 2.5f * d[6] + d[0];
+                out[i + step] = even_near + odd_near;
+                out[i + 2 * step] = even_near - odd_near;
+                out[i + 3 * step] = even_far + odd_far;
+                out[i + 4 * step] = even_far - odd_far;
+                out[i + 5 * step] = d[15] - 2.5f * d[9] + d[3];
+            }
         }
 }
 

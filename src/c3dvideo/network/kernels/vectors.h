@@ -9,10 +9,15 @@
 
 #pragma once
 
+// WIDTH: numbers of a vector. ROWS x 2 sums and OUTPUTS x 2 sums are what the registers hold at a time.
 #if defined(__AVX512F__)
 constexpr long WIDTH = 16, ROWS = 14, OUTPUTS = 12;
-#else
+#elif defined(__AVX__)
 constexpr long WIDTH = 8, ROWS = 6, OUTPUTS = 4;
+#elif defined(__aarch64__)
+constexpr long WIDTH = 4, ROWS = 12, OUTPUTS = 12;
+#else
+constexpr long WIDTH = 4, ROWS = 6, OUTPUTS = 4;
 #endif
 constexpr long PANEL = 2 * WIDTH;
 constexpr float ROOT = 1.41421356237309505f;
@@ -28,10 +33,10 @@ INLINE vec positive(vec a) { return a <= 0.0f ? vec{} : a; }
 INLINE long least(long a, long b) { return a < b ? a : b; }
 
 // One axis of the input transform: 6 numbers to 6 positions, at the points 0, +-1/sqrt(2), +-sqrt(2), infinity.
-template <typename Number> INLINE void input_side(const Number *d, long step, Number *out, long out_step) {
-    const Number d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
-    const Number even_near = d4 - 2.0f * d2, odd_near = (0.5f * ROOT) * (d3 - 2.0f * d1);
-    const Number even_far = d4 - 0.5f * d2, odd_far = ROOT * (d3 - 0.5f * d1);
+INLINE void input_side(const vec *d, long step, vec *out, long out_step) {
+    const vec d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
+    const vec even_near = d4 - 2.0f * d2, odd_near = (0.5f * ROOT) * (d3 - 2.0f * d1);
+    const vec even_far = d4 - 0.5f * d2, odd_far = ROOT * (d3 - 0.5f * d1);
     out[0] = d4 - 2.5f * d2 + d0;
     out[out_step] = even_near + odd_near;
     out[2 * out_step] = even_near - odd_near;

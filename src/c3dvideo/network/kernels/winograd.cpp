@@ -143,19 +143,32 @@ static void transform_output(const Convolution &s, const float *products, const 
             }
 }
 
+// The first halves of two vectors interleaved, and the second halves.
+#if defined(__AVX512F__)
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif defined(__AVX__)
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#endif
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef int lanes __attribute__((vector_size(4 * WIDTH)));
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, lanes{__VA_ARGS__})
+#endif
+
 // `rows` as a square matrix, transposed: each round interleaves its first half with its second.
 INLINE void transpose(vec *rows) {
     for (long round = 1; round < WIDTH; round *= 2) {
         LOCAL next[WIDTH];
         for (long i = 0; i < WIDTH / 2; i++) {
             const vec a = rows[i], b = rows[i + WIDTH / 2];
-#if defined(__AVX512F__)
-            next[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            next[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#else
-            next[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-            next[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#endif
+            next[2 * i] = SHUFFLE(a, b, LOW);
+            next[2 * i + 1] = SHUFFLE(a, b, HIGH);
         }
         for (long i = 0; i < WIDTH; i++) rows[i] = next[i];
     }
