@@ -318,8 +318,6 @@ def test_recipes_that_make_no_sense(tmp_path: Path, videos: Dataset) -> None:
         make_recipe(dropout=1)
     with pytest.raises(UsageError, match=r"crop_area is \(0\.5, 2\)"):
         make_recipe(crop_area=(0.5, 2))
-    with pytest.raises(UsageError, match="batch_norm is for training from scratch"):
-        make_recipe(fine_tuning=True, batch_norm=True)
     with pytest.raises(UsageError, match="crop_size, width cannot be chosen: the weights to start from have their own"):
         make_recipe(fine_tuning=True, width=0.5, crop_size=56)
     with pytest.raises(UsageError, match="none to start from were given"):

@@ -63,6 +63,18 @@ class Clips:
             n_frames = int(self.frames.n_frames[example])
             yield self.frames.clip(example, clip_indices(start or 0, n_frames, clip_length=length, sampling_rate=rate))
 
+    def typical_input(self, network: C3D) -> Iterator[Tensor]:
+        """Network input of at most 64 training clips from all over the data set, centre crops, eight at a time."""
+        normalise, crop = Normalise.of(network.profile, network.mean_volume), centre_crop(network.profile)
+        step = -(-len(self.draws) // 64)
+        batch: list[Pixels] = []
+        for number, clip in enumerate(self.in_order()):
+            if number % step == 0:
+                batch.append(clip)
+            if len(batch) == 8 or (batch and number + 1 == len(self.draws)):
+                yield centre_batch(torch.from_numpy(np.stack(batch)), normalise, crop)
+                batch = []
+
     def training_batches(self, *, rank: int = 0, world: int = 1) -> TrainingBatches:
         """The batches of an epoch for one of `world` processes."""
         batches = TrainingBatches(self.draws, self.recipe, rank=rank, world=world)

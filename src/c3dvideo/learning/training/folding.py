@@ -1,11 +1,13 @@
 """Batch normalisation for training, folded into the weights for everything after: C3D itself has none.
 
 with_batch_norm(network)        # in place: convolutions, fc6 and fc7 are followed by a normalisation
+with_batch_norm(network, x)     # a trained network, x from its clips: it goes on computing what it did
 ...train...
 plain = folded(network)         # a C3D with the same outputs (in evaluation mode) and no trace of it
 """
 
 import copy
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -47,13 +49,63 @@ class NormalisedLinear(nn.Linear):
         return nn.Linear(self.in_features, self.out_features)
 
 
-def with_batch_norm(network: C3D) -> None:
-    """Put a batch normalisation after every layer of `network` but the last, in place."""
+def with_batch_norm(network: C3D, inputs: Iterable[Tensor] | None = None, *, skip: Collection[str] = ()) -> None:
+    """Put a batch normalisation after every layer of `network` but the last and those to `skip`, in place.
+
+    inputs: network input (N, 3, T, H, W) of typical clips, for a network that has learned something. Every
+        normalisation then starts with the scale and shift that undo it, so that outputs stay what they were.
+    """
+    moments = _moments(network, inputs) if inputs is not None else {}
     for name, layer in list(network.named_layers()):
-        if isinstance(layer, nn.Conv3d):
-            setattr(network, name, NormalisedConv3d(layer))
-        elif layer is not network.head:
-            setattr(network, name, NormalisedLinear(layer))
+        if layer is network.head or name in skip:
+            continue
+        normalised = NormalisedConv3d(layer) if isinstance(layer, nn.Conv3d) else NormalisedLinear(layer)
+        if name in moments:
+            _start_from(normalised, *moments[name])
+        setattr(network, name, normalised)
+
+
+@torch.no_grad()
+def _moments(network: C3D, inputs: Iterable[Tensor]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """Mean and variance of what every layer computes from the inputs without its bias, and that bias."""
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+
+    def look(name: str, layer: nn.Module, y: Tensor) -> None:
+        y = (y.movedim(1, -1).flatten(0, -2) - layer.get_parameter("bias")).double()
+        found.setdefault(name, []).append((y.mean(0), y.square().mean(0)))
+
+    hooks = [
+        layer.register_forward_hook(lambda layer, _, y, name=name: look(name, layer, y))
+        for name, layer in network.named_layers()
+        if layer is not network.head
+    ]
+    for batch in inputs:
+        network.activations(batch, ["fc7"])
+    for hook in hooks:
+        hook.remove()
+    result = {}
+    for name, parts in found.items():
+        mean, square = (torch.stack(each).mean(0) for each in zip(*parts, strict=True))
+        bias = network.get_submodule(name).get_parameter("bias").detach()
+        result[name] = (mean.to(bias), (square - mean**2).clamp(min=0).to(bias), bias)
+    return result
+
+
+@torch.no_grad()
+def _start_from(layer: NormalisedConv3d | NormalisedLinear, mean: Tensor, variance: Tensor, bias: Tensor) -> None:
+    """Make the normalisation of `layer` add `bias` and nothing else to products of this mean and variance.
+
+    Its weights are brought to the size of He's fillers, which a normalisation hides, since the learning rates are meant
+    for that size: weights for pixels of 0 to 255 are a hundred times smaller.
+    """
+    norm = layer.norm
+    assert norm.running_mean is not None and norm.running_var is not None
+    factor = (2 / layer.weight[0].numel()) ** 0.5 / layer.weight.square().mean().sqrt().clamp(min=1e-12)
+    layer.weight.mul_(factor)
+    norm.running_mean.copy_(mean * factor)
+    norm.running_var.copy_(variance * factor**2)
+    norm.weight.copy_((norm.running_var + norm.eps).sqrt() / factor)
+    norm.bias.copy_(mean + bias)
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ class Recipe:
         temporal_depths, clip_length, crop_size: as in `C3D`; frames are resized in proportion to the crop.
         filler: "he" (scaled to the layer's inputs), or the fillers of `C3D`.
         batch_norm: normalise after every convolution, fc6 and fc7 while training; the saved weights have it folded in,
-            so that the network stays C3D.
+            so that the network stays C3D. Around other weights to start from, normalisations begin by changing nothing.
     When it starts from other weights:
         copy_layers: "all" but the last (that too when the classes are the same ones), or only the convolutions, "conv":
             what the release's fine-tuning did, because its fc layers changed names.
@@ -170,8 +170,6 @@ def make_recipe(preset: str = "modern", *, fine_tuning: bool = False, **changes:
         raise UsageError(f"{', '.join(fixed)} cannot be chosen: the weights to start from have their own")
     if not fine_tuning and "copy_layers" in changes:
         raise UsageError("copy_layers says what is taken from other weights, but none to start from were given")
-    if fine_tuning and changes.get("batch_norm"):
-        raise UsageError("batch_norm is for training from scratch: the weights to start from were made without it")
     if not fine_tuning and changes.get("mean") == "weights":
         raise UsageError("mean is 'weights', but no weights to start from were given; expected channel or volume")
     for name in ("temporal_depths", "freeze", "crop_area"):

@@ -33,7 +33,7 @@ from c3dvideo.errors import MissingExtraError, TrainingError, WeightsError
 from c3dvideo.learning.datasets import Dataset, check_for_training, read_dataset, with_validation
 from c3dvideo.learning.training.augment import Normalise, centre_batch, train_batch
 from c3dvideo.learning.training.clips import Clips, add_probabilities, centre_crop, judge, mean_probabilities
-from c3dvideo.learning.training.folding import folded
+from c3dvideo.learning.training.folding import folded, with_batch_norm
 from c3dvideo.learning.training.forward import fast_logits
 from c3dvideo.learning.training.frames import load_frames, stored_size
 from c3dvideo.learning.training.initial import initial_network, set_input
@@ -116,6 +116,8 @@ def train(
     frames = load_frames(dataset, network.profile, cache=store, workers=decoders)
     clips = Clips(dataset, frames, recipe, workers)
     set_input(network, recipe, clips.in_order())
+    if start is not None and recipe.batch_norm:
+        with_batch_norm(network, clips.typical_input(network), skip=recipe.freeze)
     learner = Learner(network, recipe, clips)
     machine: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "n_nodes": n_nodes, "strategy": strategy}
     if not _fit(learner, out, resume=resume, **machine):
