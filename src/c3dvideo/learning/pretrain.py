@@ -13,9 +13,9 @@ The clips of step n are a function of the seed and n, so a resumed run equals on
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torch.nn import functional
 from c3dvideo import __version__
 from c3dvideo.errors import UsageError
 from c3dvideo.learning.training.folding import folded, with_batch_norm
+from c3dvideo.learning.training.machine import choose_precision
 from c3dvideo.learning.whitening import fit_convolutions, fit_layer, gather_layer
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.engine import Engine
@@ -46,7 +47,8 @@ class PretrainRecipe:
     everyday_clips: clips of each everyday class for fc8. n_directions: principal directions of fc6 that fc7 looks at.
     ridges, active: how little each stage whitens and how often its units are active, see `whitening`.
     n_steps: gradient steps of batch_size clips, each seen in two views; label_weight and contrast_weight scale the two
-        losses, `temperature` divides the similarities.
+        losses, `temperature` divides the similarities. precision: of the gradient steps; "auto" is bf16 where the
+        hardware multiplies it, and stored as what was chosen.
     """
 
     seed: int = 0
@@ -65,6 +67,7 @@ class PretrainRecipe:
     label_weight: float = 0.25
     contrast_weight: float = 1.0
     temperature: float = 0.2
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     def __post_init__(self) -> None:
         if min(self.filter_clips, self.fc_clips, self.everyday_clips, self.n_directions, self.batch_size) < 2:
@@ -80,8 +83,8 @@ def pretrain(out: str | Path, *, recipe: PretrainRecipe | None = None, device: s
     A folder that holds an unfinished run of the same recipe is continued; raises UsageError for another recipe.
     """
     out, recipe = Path(out), recipe or PretrainRecipe()
-    _claim(out, recipe)
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
+    recipe = _claim(out, recipe, where)
     network = C3D(
         num_classes=len(EVERYDAY),
         stages=recipe.stages,
@@ -103,13 +106,19 @@ def pretrain(out: str | Path, *, recipe: PretrainRecipe | None = None, device: s
     return network.eval()
 
 
-def _claim(out: Path, recipe: PretrainRecipe) -> None:
-    """Make `out` the folder of this recipe, or find that it already is."""
+def _claim(out: Path, recipe: PretrainRecipe, device: torch.device) -> PretrainRecipe:
+    """Make `out` the folder of this recipe, or find that it already is; the recipe with its precision chosen."""
     out.mkdir(parents=True, exist_ok=True)
-    path, text = out / "recipe.json", json.dumps(asdict(recipe), indent=1)
-    if path.is_file() and path.read_text() != text:
+    path = out / "recipe.json"
+    stored = json.loads(path.read_text()) if path.is_file() else None
+    if recipe.precision == "auto":
+        chosen: Any = stored["precision"] if stored else choose_precision("auto", accelerator=device.type)
+        recipe = replace(recipe, precision=chosen)
+    text = json.dumps(asdict(recipe), indent=1)
+    if stored is not None and stored != json.loads(text):
         raise UsageError(f"{out} holds a run of another recipe; give another folder, or delete that one")
     path.write_text(text)
+    return recipe
 
 
 def network_input(clips: Tensor) -> Tensor:
@@ -249,9 +258,10 @@ def _step(
     generator = torch.Generator(device).manual_seed(100_000 * recipe.seed + step)
     views = torch.cat([random_view(clips, generator), random_view(clips, generator)])
     x = network_input(views).contiguous(memory_format=torch.channels_last_3d)
-    for name in network.steps[: network.steps.index("fc6")]:
-        x = network.step(name, x)
-    x = heads.trunk(x.flatten(1))
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        for name in network.steps[: network.steps.index("fc6")]:
+            x = network.step(name, x)
+    x = heads.trunk(x.float().flatten(1))
     logits, loss, accuracies = heads.labels(x), x.new_zeros(()), {}
     for (task, names), part in zip(TASKS.items(), logits.split([len(c) for c in TASKS.values()], 1), strict=True):
         asked = [row for row, scene in enumerate(scenes) if task in scene.labels]
