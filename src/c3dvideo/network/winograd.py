@@ -8,7 +8,8 @@ reads 4 x 6 x 6 of input, and the 32 outputs need one product for each of its 14
 output (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, F(4x4, 3x3), with F(2, 3) along
 time). All products of one position, over tiles and channels, are one matrix product.
 
-Everything here is plain PyTorch and takes float32 or float64; `kernels` holds the compiled twin of `WinogradConv`.
+Everything here is plain PyTorch and takes float32 or float64; `kernels` holds the compiled twin of `WinogradConv`,
+whose tiles have four frames where that saves products.
 Activations are channels-last, (N, T, H, W, C), so that a tile position is a dense matrix of tiles x channels.
 """
 

@@ -1,7 +1,7 @@
 """Optional compiled layers for the CPU: built on first use with the machine's own C++ compiler, then kept.
 
     kernels = load()                       # None without a compiler; the plain PyTorch path then does the same work
-    kernels.winograd(shape, x, weights, bias, y)
+    kernels.linear(x, weights, bias, relu=True)
 
 The library lands in the cache folder of `published.cache_folder` under a name made of its source, flags and processor.
 `C3DVIDEO_COMPILE=0` turns all of this off.
@@ -196,10 +196,12 @@ class Kernels:
 
 def zeros(numbers: int) -> Tensor:
     """Float32 memory of zeros, in huge pages where there are some: kernels walk along hundreds of lines at a time."""
-    kept = mmap.mmap(-1, max(4 * numbers, mmap.PAGESIZE))
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without them
-            kept.madvise(mmap.MADV_HUGEPAGE)
+    size = max(4 * numbers, mmap.PAGESIZE)
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.zeros(numbers)
+    kept = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared memory has small pages only
+    with suppress(OSError):  # a kernel without huge ones
+        kept.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(kept, dtype=torch.float32)[:numbers]
 
 
