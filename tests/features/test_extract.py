@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from c3dvideo import C3D
+from c3dvideo import C3D, __version__
 from c3dvideo.errors import StoreError, UsageError
-from c3dvideo.features import extract as extract_module
-from c3dvideo.features.extract import ExtractSummary, content_sha256, extract
+from c3dvideo.features.extract import ExtractSummary, extract
 from c3dvideo.features.recipe import prepare_network
 from c3dvideo.features.store import descriptor, list_features, read_failures, read_features
+from c3dvideo.features.work import content_sha256
 from c3dvideo.network.weights import save_folder
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import prepare_frame
@@ -140,7 +140,7 @@ def test_every_video_gets_its_file(videos: Path, tmp_path: Path, tiny_network: C
     metadata = features.metadata
     assert (metadata["name"], metadata["source"]) == ("e.mkv", str(videos / "e.mkv"))
     assert (metadata["fps"], metadata["n_frames"], metadata["n_clips"]) == ("25", 33, 2)
-    assert (metadata["frames_folder"], metadata["version"]) == (False, extract_module.__version__)
+    assert (metadata["frames_folder"], metadata["version"]) == (False, __version__)
     assert metadata["content_sha256"] == content_sha256(str(videos / "e.mkv"))
     assert (
         metadata["fingerprint"] == summary.fingerprint == json.loads((out / "manifest.json").read_text())["fingerprint"]

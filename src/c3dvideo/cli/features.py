@@ -25,6 +25,8 @@ Interpolation = Literal["opencv_bilinear", "antialias_bilinear"]
 Pool5 = Literal["ceil", "symmetric", "floor"]
 Three = tuple[float, float, float]
 
+_MOST_NAMES = 10  # in a list on stderr
+
 Inputs = Annotated[
     list[str],
     typer.Argument(
@@ -118,7 +120,10 @@ def extract(
     scale: Scale = None,
     std: Std = None,
     pool5: Pool5Option = None,
-    device: Device = "auto",
+    device: Annotated[
+        str,
+        typer.Option("--device", help="auto, cpu, cuda, or one or more of cuda:0,cuda:1,...; a process each."),
+    ] = "auto",
     precision: PrecisionOption = "fp32",
     engine: EngineOption = "auto",
     batch_size: BatchSize = None,
@@ -128,7 +133,7 @@ def extract(
     """Turn videos into features: OUT/sub/a.mp4.npz for every sub/a.mp4.
 
     Started again, it does only what is missing or has changed. Videos that fail are listed in OUT/failures.jsonl, and
-    the exit code is then 3.
+    the exit code is then 3. With several GPUs, each is driven by a process of its own.
     """
     from c3dvideo.features.extract import extract as extract_videos
     from c3dvideo.video.clips import ClipPlan
@@ -165,7 +170,10 @@ def extract(
         note=_note,
     )
     typer.echo(json.dumps(summary.to_dict(), indent=2) if as_json else _summary_text(summary))
-    _end(summary.failures, f"; all in {summary.out}/failures.jsonl")
+    _list_failures(summary.failures, f"; all in {summary.out}/failures.jsonl")
+    if summary.lost_processes:
+        _end_incomplete(summary)
+    _end(summary.failures)
 
 
 def predict(
@@ -219,6 +227,7 @@ def predict(
     else:
         for prediction in outcome.predictions:
             _print_prediction(prediction)
+    _list_failures(outcome.failures)
     _end(outcome.failures)
 
 
@@ -230,24 +239,41 @@ def _note(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _end(failures: "Sequence[Failure]", where: str = "") -> None:
-    """List failures on stderr and exit with 3, if there are any."""
-    for failure in failures[:10]:
+def _list_failures(failures: "Sequence[Failure]", where: str = "") -> None:
+    for failure in failures[:_MOST_NAMES]:
         _note(f"failed ({failure.stage}): {failure.name}: {failure.message}")
     if failures:
         _note(f"{len(failures)} failed{where}")
+
+
+def _end(failures: "Sequence[Failure]") -> None:
+    if failures:
         raise typer.Exit(3)
+
+
+def _end_incomplete(summary: "ExtractSummary") -> None:
+    """Say what a run did not do because processes of it died, and exit with 1."""
+    for name in summary.not_done[:_MOST_NAMES]:
+        _note(f"not done: {name}")
+    _note(
+        f"c3dvideo: {'; '.join(summary.lost_processes)}; {len(summary.not_done)} videos are not done, "
+        "the same command does them"
+    )
+    raise typer.Exit(1)
 
 
 def _summary_text(summary: "ExtractSummary") -> str:
     timings = summary.timings
     overflows = f"; {summary.n_overflows} clips overflowed and were computed again in fp32" * bool(summary.n_overflows)
+    several = f", {len(summary.devices)} processes together" * (len(summary.devices) > 1)
     return (
         f"{summary.out}: {summary.n_done} videos done, {summary.n_skipped} already there, {summary.n_failed} failed\n"
-        f"{summary.n_clips} clips in {summary.seconds:.1f} s, {summary.clips_per_second:.2f} clips/s; the network "
-        f"worked {timings.network:.1f} s, waited {timings.waiting_for_clips:.1f} s for clips and "
-        f"{timings.waiting_for_writer:.1f} s for the writer; beside it decoding took {timings.decode:.1f} s, "
-        f"preprocessing {timings.preprocess:.1f} s, writing {timings.write:.1f} s{overflows}"
+        f"{summary.n_clips} clips in {summary.seconds:.1f} s, {summary.clips_per_second:.2f} clips/s{overflows}\n"
+        f"seconds{several}: network {timings.network:.1f}, waiting for clips {timings.waiting_for_clips:.1f}, "
+        f"waiting for the writer {timings.waiting_for_writer:.1f}\n"
+        f"beside it: looking for what is done {timings.check:.1f}, decoding {timings.decode:.1f}, "
+        f"preprocessing {timings.preprocess:.1f}, waiting for the network {timings.waiting_for_network:.1f}; "
+        f"writing {timings.write:.1f}"
     )
 
 

@@ -43,8 +43,6 @@ class End:
 
     fps: Fraction | None
     n_frames: int
-    decode_seconds: float
-    preprocess_seconds: float
 
 
 class Video:

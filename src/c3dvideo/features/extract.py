@@ -3,65 +3,46 @@
     summary = extract(["my_videos/"], "features/", layers=["fc6"])
     summary.n_done, summary.n_failed
 
-What decides the numbers (weights, profile, layers, clip plan, crops, pooling, precision) is the folder's fingerprint. A
-video is skipped when its stored file can be read and has the fingerprint and the content hash of the video as it is
-now. Several runs may work on one folder at once: each video is done by one of them.
+What decides the numbers (weights, profile, layers, clip plan, crops, pooling, precision) is the folder's fingerprint.
+Several runs may work on one folder at once: each video is done by one of them. Several GPUs get a process each.
 """
 
-import errno
-import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from c3dvideo import __version__
-from c3dvideo.errors import StoreError
-from c3dvideo.features.activations import VideoActivations
-from c3dvideo.features.locks import Claim, FolderLocks
-from c3dvideo.features.pipeline import Timings, Writer, compute
-from c3dvideo.features.recipe import Pool, Recipe, make_recipe
-from c3dvideo.features.store import (
-    Array,
-    Failure,
-    Manifest,
-    VideoFeatures,
-    append_failure,
-    claim_folder,
-    descriptor,
-    feature_path,
-    read_features,
-    settle_failures,
-    write_features,
-)
+from c3dvideo.features.locks import FolderLocks
+from c3dvideo.features.pipeline import Timings
+from c3dvideo.features.processes import work_in_processes
+from c3dvideo.features.recipe import Pool, make_recipe
+from c3dvideo.features.store import Failure, settle_failures
+from c3dvideo.features.work import Decoded, Settled, work
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.direct import Precision
-from c3dvideo.network.engine import EngineName
+from c3dvideo.network.engine import EngineName, devices
 from c3dvideo.progress import Bar, progress
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import Crops, Profile
-from c3dvideo.video.sources import Source, find_sources, is_url, pictures_in
-
-_DISK_IS_UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+from c3dvideo.video.sources import Source, find_sources
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractSummary:
     """What one run did.
 
-    n_videos = n_done + n_skipped + n_failed; skipped ones were already there. n_clips counts clips of videos that are
-    done; seconds is wall time, `timings` says where it went. n_overflows counts clips that had to be computed again in
-    fp32. `failures` are those of this run.
+    devices: where it ran, a process each when there are several. n_videos counts all inputs: n_done + n_skipped (they
+    were already there) + n_failed + those in `not_done`. n_clips counts clips of videos that are done; seconds is wall
+    time, `timings` says where it went, summed over the processes. n_overflows counts clips that had to be computed
+    again in fp32. `failures` are those of this run. lost_processes: what became of processes that died, if any did;
+    the videos that are missing because of that are in `not_done`, and another run does them.
     """
 
     out: str
+    devices: tuple[str, ...]
     n_videos: int
     n_done: int
     n_skipped: int
@@ -73,6 +54,8 @@ class ExtractSummary:
     settings: Mapping[str, Any]
     fingerprint: str
     failures: tuple[Failure, ...]
+    lost_processes: tuple[str, ...] = ()
+    not_done: tuple[str, ...] = ()
 
     @property
     def clips_per_second(self) -> float:
@@ -109,14 +92,18 @@ def extract(
         single fields of it, as in {"channel_order": "rgb"}.
     plan: clips of the network's length every 16 frames, unless given. crops: "five" and "ten" add an axis of views.
     pool: "mean" stores one row a layer: the mean over clips and views, with one L2 norm.
-    batch_size, workers: clips a call of the network, decoding threads; None is a choice for the device.
+    device: "auto" (all GPUs, else the CPU), "cpu", "cuda" (all GPUs), "cuda:1", or several with commas between. Several
+        devices get a process each, which share the videos out; a script then needs `if __name__ == "__main__":`.
+    batch_size, workers: clips a call of the network, decoding threads of a process; None is a choice for the device.
     note: told, in one line, what the run uses.
 
     A video that fails is recorded in failures.jsonl and the run goes on. Raises UsageError for inputs or settings that
     cannot be, WeightsError for weights, StoreError when `out` holds features of other settings or cannot be written.
     """
     sources = find_sources(inputs)
-    recipe = make_recipe(
+    names = devices(device)[: max(1, len(sources))]
+    recipe_on = partial(
+        make_recipe,
         weights,
         layers=layers,
         plan=plan,
@@ -124,212 +111,89 @@ def extract(
         pool=pool,
         profile=profile,
         profile_changes=profile_changes,
-        device=device,
         precision=precision,
         engine=engine,
         batch_size=batch_size,
         workers=workers,
     )
-    manifest = Manifest(settings=recipe.settings)
-    note(str(recipe))
-    timings = Timings()
     started = time.perf_counter()
-    with FolderLocks(out) as locks, progress("extracting", unit="clips") as bar:
-        with locks.updating():
-            claim_folder(out, manifest, version=__version__)
-        run = _Run(Path(out), recipe, manifest, locks=locks, forecast=_Forecast(bar, sources))
-        outcomes = compute(
-            run.claimed(sources),
-            recipe,
-            begin=run.is_missing,
-            scratch=Path(out),
-            timings=timings,
-            on_clips=bar.advance,
-        )
-        try:
-            with Writer(run.keep, timings) as writer:
-                for outcome in outcomes:
-                    writer.put(outcome)
-        finally:
-            outcomes.close()
-            run.close()
-        with locks.updating():
-            settle_failures(out, solved=[*run.done, *run.skipped])
+    with progress("extracting", unit="clips") as bar:
+        tally = _Tally(bar, sources)
+        lost: tuple[str, ...] = ()
+        if len(names) > 1:
+            shares, lost = work_in_processes(sources, Path(out), names, recipe_on, report=tally, note=note)
+        else:
+            recipe = recipe_on(device=names[0])
+            note(str(recipe))
+            shares = [work(sources, Path(out), recipe, report=tally)]
+    if lost:
+        _tidy(Path(out), tally.solved)
+    timings = Timings()
+    for share in shares:
+        timings.add(share.timings)
     return ExtractSummary(
         out=str(out),
+        devices=tuple(names),
         n_videos=len(sources),
-        n_done=len(run.done),
-        n_skipped=len(run.skipped),
-        n_failed=len(run.failures),
-        n_clips=run.n_clips,
-        n_overflows=recipe.engine.n_overflows,
+        n_done=tally.n["done"],
+        n_skipped=tally.n["skipped"],
+        n_failed=len(tally.failures),
+        n_clips=tally.n_clips,
+        n_overflows=sum(share.n_overflows for share in shares),
         seconds=time.perf_counter() - started,
         timings=timings,
-        settings=manifest.settings,
-        fingerprint=manifest.fingerprint,
-        failures=tuple(sorted(run.failures, key=lambda failure: failure.name)),
+        settings=shares[0].settings,
+        fingerprint=shares[0].fingerprint,
+        failures=tuple(sorted(tally.failures, key=lambda failure: failure.name)),
+        lost_processes=lost,
+        not_done=tuple(tally.left),
     )
 
 
-def content_sha256(path: str) -> str | None:
-    """sha256 of a video file, or of the names and pictures of a frame folder; None for a URL."""
-    if is_url(path):
-        return None
-    digest = sha256()
-    if Path(path).is_dir():
-        for picture in pictures_in(Path(path)):
-            digest.update(os.fsencode(picture.name) + b"\0" + _file_sha256(picture))
-        return digest.hexdigest()
-    return _file_sha256(Path(path)).hex()
+def _tidy(out: Path, solved: Iterable[str]) -> None:
+    """Do what processes that died could not: remove their half-written files, and failures that are none any more."""
+    with FolderLocks(out) as locks, locks.updating():
+        settle_failures(out, solved)
 
 
-def _file_sha256(path: Path) -> bytes:
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.digest()
-
-
-class _Run:
-    """One run's share of the work in a folder: what it has claimed, done, skipped and failed at."""
-
-    def __init__(
-        self, out: Path, recipe: Recipe, manifest: Manifest, *, locks: FolderLocks, forecast: "_Forecast"
-    ) -> None:
-        self.done: list[str] = []
-        self.skipped: list[str] = []
-        self.failures: list[Failure] = []
-        self.n_clips = 0
-        self._out = out
-        self._manifest = manifest
-        self._locks = locks
-        self._pool = recipe.settings["pool"]
-        self._engine = recipe.engine
-        self._forecast = forecast
-        self._claims: dict[str, Claim] = {}
-        self._hashes: dict[str, str | None] = {}
-
-    def claimed(self, sources: Iterable[Source]) -> Iterator[Source | None]:
-        """Each source once this run has claimed it; None while other runs work on all that are left."""
-        waiting = deque(sources)
-        passed_over = 0
-        while waiting:
-            source = waiting.popleft()
-            claim = self._locks.claim(source.name)
-            if claim is None:
-                waiting.append(source)
-                passed_over += 1
-                if passed_over >= len(waiting):
-                    passed_over = 0
-                    yield None
-            else:
-                passed_over = 0
-                self._claims[source.name] = claim
-                yield source
-
-    def is_missing(self, source: Source) -> bool:
-        """Whether the features of the video, as it is now, are not stored yet; called while it is claimed."""
-        content = content_sha256(source.path)
-        self._hashes[source.name] = content
-        if content is None or not self._is_stored(source.name, content):
-            return True
-        self.skipped.append(source.name)
-        self._forecast.settle(source, 0)
-        self._claims.pop(source.name).release()
-        return False
-
-    def _is_stored(self, name: str, content: str) -> bool:
-        try:
-            metadata = read_features(feature_path(self._out, name)).metadata
-        except StoreError:
-            return False
-        return (metadata.get("content_sha256"), metadata.get("fingerprint")) == (content, self._manifest.fingerprint)
-
-    def keep(self, outcome: VideoActivations | Failure) -> None:
-        """Store the features or record the failure of one video, then let go of it."""
-        if isinstance(outcome, VideoActivations):
-            try:
-                write_features(feature_path(self._out, outcome.source.name), self._features(outcome))
-                self.done.append(outcome.source.name)
-                self.n_clips += len(outcome.start_frame)
-            except StoreError as error:
-                if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK_IS_UNUSABLE:
-                    raise
-                source = outcome.source
-                self._record(Failure(name=source.name, path=source.path, stage="write", message=str(error)))
-            self._forecast.settle(outcome.source, len(outcome.start_frame))
-            self._claims.pop(outcome.source.name).release()
-        else:
-            self._record(outcome)
-            self._forecast.settle(Source(outcome.path, outcome.name), 0)
-            self._claims.pop(outcome.name).release()
-
-    def _record(self, failure: Failure) -> None:
-        """Record a failure; features of an earlier content of that video are stale now and go."""
-        if failure.name in self._hashes:
-            with suppress(OSError):
-                feature_path(self._out, failure.name).unlink()
-        self.failures.append(failure)
-        with self._locks.updating():
-            append_failure(self._out, failure)
-
-    def _features(self, found: VideoActivations) -> VideoFeatures:
-        n_rows = 1 if self._pool else len(found.start_frame)
-        return VideoFeatures(
-            name=found.source.name,
-            layers={name: self._pooled(array) if self._pool else array for name, array in found.layers.items()},
-            start_frame=found.start_frame[:n_rows],
-            start_seconds=found.start_seconds[:n_rows],
-            metadata={
-                "source": found.source.path,
-                "content_sha256": self._hashes[found.source.name],
-                "frames_folder": Path(found.source.path).is_dir(),
-                "fps": None if found.fps is None else str(found.fps),
-                "n_frames": found.n_frames,
-                "n_clips": len(found.start_frame),
-                "settings": self._manifest.settings,
-                "fingerprint": self._manifest.fingerprint,
-                "engine": self._engine.description(),
-                "version": __version__,
-            },
-        )
-
-    def _pooled(self, array: Array) -> Array:
-        """One row: the descriptor of all clips and views, in the shape of one clip's activation."""
-        n_leading = 1 if len(self._engine.views) == 1 else 2
-        row_shape = array.shape[n_leading:]
-        flat = array.reshape(-1, int(np.prod(row_shape)))
-        return descriptor(flat).reshape(1, *row_shape)
-
-    def close(self) -> None:
-        """Let go of what is still claimed, when a run stops early."""
-        for claim in self._claims.values():
-            claim.release()
-
-
-class _Forecast:
-    """How many clips there will be, for the progress bar: as many a byte as in the videos done so far."""
+class _Tally:
+    """Counts what is reported, from any thread, and keeps the progress bar: as many clips a byte as so far."""
 
     def __init__(self, bar: Bar, sources: Iterable[Source]) -> None:
+        self.left = dict.fromkeys(source.name for source in sources)
+        self.n = {"done": 0, "skipped": 0, "failed": 0}
+        self.n_clips = 0
+        self.solved: list[str] = []
+        self.failures: list[Failure] = []
         self._bar = bar
         self._lock = threading.Lock()
         self._bytes_left = sum(_size(source) for source in sources)
         self._bytes_done = 0
-        self._clips_done = 0
         self._expected = 0.0
 
-    def settle(self, source: Source, n_clips: int) -> None:
-        """One video is dealt with and had so many clips."""
+    def __call__(self, event: Decoded | Settled) -> None:
         with self._lock:
-            self._bytes_left -= _size(source)
-            if n_clips:
-                self._bytes_done += _size(source)
-                self._clips_done += n_clips
-            if self._bytes_done:
-                expected = self._clips_done * (1 + self._bytes_left / self._bytes_done)
-                self._bar.grow(expected - self._expected)
-                self._expected = expected
+            if isinstance(event, Decoded):
+                self._bar.advance(event.n_clips)
+            else:
+                self._settle(event)
+
+    def _settle(self, video: Settled) -> None:
+        del self.left[video.source.name]
+        self.n[video.state] += 1
+        if video.failure is not None:
+            self.failures.append(video.failure)
+        else:
+            self.solved.append(video.source.name)
+        size = _size(video.source)
+        self._bytes_left -= size
+        if video.n_clips:
+            self._bytes_done += size
+            self.n_clips += video.n_clips
+        if self._bytes_done:
+            expected = self.n_clips * (1 + self._bytes_left / self._bytes_done)
+            self._bar.grow(expected - self._expected)
+            self._expected = expected
 
 
 def _size(source: Source) -> int:

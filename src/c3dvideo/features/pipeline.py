@@ -35,18 +35,28 @@ from c3dvideo.video.sources import Source
 
 @dataclass
 class Timings:
-    """Where the seconds of a run went.
+    """Where the seconds of a run went, by the clock on the wall.
 
-    decode and preprocess are sums over threads that work beside the network; waiting_for_clips and waiting_for_writer
-    are seconds in which the network stood still.
+    The network: `network` is what its calls took; waiting_for_clips and waiting_for_writer are seconds in which it
+        stood still. Together they are the run, up to its start and end.
+    The decoding threads, whose seconds are summed: `check` reads a video to see whether its features are there
+        already, `decode` and `preprocess` make its clips, and in waiting_for_network the clips found no room.
+    The writer: `write`.
     """
 
+    check: float = 0.0
     decode: float = 0.0
     preprocess: float = 0.0
     network: float = 0.0
     write: float = 0.0
     waiting_for_clips: float = 0.0
     waiting_for_writer: float = 0.0
+    waiting_for_network: float = 0.0
+
+    def add(self, other: "Timings") -> None:
+        """Count the seconds of another thread or process too."""
+        for name, seconds in vars(other).items():
+            setattr(self, name, getattr(self, name) + seconds)
 
 
 def compute(
@@ -71,16 +81,25 @@ def compute(
     engine, profile = recipe.engine, recipe.network.profile
     batch = _Batch(recipe, timings)
 
-    def decode(video: Video) -> Iterator[Clip | End]:
-        if begin(video.source):
+    def decode(video: Video, seconds: Timings) -> Iterator[Clip | End]:
+        started = time.perf_counter()
+        try:
+            missing = begin(video.source)
+        finally:
+            seconds.check += time.perf_counter() - started
+        if missing:
             reader = read_clips(video.source.path, plan=recipe.plan, profile=profile, views=engine.views)
-            yield from reader
-            yield End(reader.fps, reader.n_frames, reader.decode_seconds, reader.preprocess_seconds)
+            try:
+                yield from reader
+            finally:
+                seconds.decode += reader.decode_seconds
+                seconds.preprocess += reader.preprocess_seconds
+            yield End(reader.fps, reader.n_frames)
 
     queued = max(2, 2 * recipe.batch_size // len(engine.views))
     new_video = partial(Video, n_views=len(engine.views), scratch=scratch)
-    with _Decoders(sources, new_video, decode, workers=recipe.workers, queued=queued) as decoders:
-        for message in decoders.messages(timings):
+    with _Decoders(sources, new_video, decode, timings, workers=recipe.workers, queued=queued) as decoders:
+        for message in decoders.messages():
             if message is None:
                 yield from batch.finish()
                 continue
@@ -170,7 +189,8 @@ class _Decoders:
         self,
         sources: Iterable[Source | None],
         new_video: Callable[[Source], Video],
-        decode: Callable[[Video], Iterator[Clip | End]],
+        decode: Callable[[Video, Timings], Iterator[Clip | End]],
+        timings: Timings,
         *,
         workers: int,
         queued: int,
@@ -178,10 +198,15 @@ class _Decoders:
         self._sources = iter(sources)
         self._new_video = new_video
         self._decode = decode
+        self._timings = timings
+        self._seconds = [Timings() for _ in range(workers)]
         self._taking = threading.Lock()
         self._stop = threading.Event()
         self._queue: queue.Queue[_Message | _Signal | BaseException] = queue.Queue(queued)
-        self._threads = [threading.Thread(target=self._work, name=f"decoder {n}", daemon=True) for n in range(workers)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(seconds,), name=f"decoder {n}", daemon=True)
+            for n, seconds in enumerate(self._seconds)
+        ]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -190,10 +215,11 @@ class _Decoders:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for thread in self._threads:
+        for thread, seconds in zip(self._threads, self._seconds, strict=True):
             thread.join()
+            self._timings.add(seconds)
 
-    def messages(self, timings: Timings) -> Iterator[_Message | None]:
+    def messages(self) -> Iterator[_Message | None]:
         """What the threads have to say, until all of them are done; raises what drawing from the sources raised.
 
         None is said when there is nothing to decode just now. Whoever holds clips back should then let them go: what
@@ -203,7 +229,7 @@ class _Decoders:
         while running:
             started = time.perf_counter()
             message = self._queue.get()
-            timings.waiting_for_clips += time.perf_counter() - started
+            self._timings.waiting_for_clips += time.perf_counter() - started
             if isinstance(message, BaseException):
                 raise message
             if message is _Signal.DONE:
@@ -211,12 +237,9 @@ class _Decoders:
             elif isinstance(message, _Signal):
                 yield None
             else:
-                if isinstance(message[1], End):
-                    timings.decode += message[1].decode_seconds
-                    timings.preprocess += message[1].preprocess_seconds
                 yield message
 
-    def _work(self) -> None:
+    def _work(self, seconds: Timings) -> None:
         try:
             while not self._stop.is_set():
                 with self._taking:
@@ -228,16 +251,18 @@ class _Decoders:
                     self._put(_Signal.IDLE)
                     self._stop.wait(0.1)
                 else:
-                    self._do(self._new_video(source))
+                    self._do(self._new_video(source), seconds)
         except BaseException as error:
             self._put(error)
         finally:
             self._put(_Signal.DONE)
 
-    def _do(self, video: Video) -> None:
+    def _do(self, video: Video, seconds: Timings) -> None:
         try:
-            for content in self._decode(video):
+            for content in self._decode(video, seconds):
+                started = time.perf_counter()
                 self._put((video, content))
+                seconds.waiting_for_network += time.perf_counter() - started
                 if video.settled or self._stop.is_set():
                     return
         except Exception as error:  # whatever one video does to us, the others go on

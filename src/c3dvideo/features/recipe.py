@@ -63,8 +63,12 @@ def make_recipe(
     engine: EngineName = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
+    n_processes: int = 1,
 ) -> Recipe:
-    """The recipe; the arguments are explained at `extract`. Raises UsageError for parts that do not fit together."""
+    """The recipe; the arguments are explained at `extract`. n_processes: how many share the cores of the machine.
+
+    Raises UsageError for parts that do not fit together.
+    """
     network = prepare_network(weights, profile, profile_changes)
     plan = plan or ClipPlan(clip_length=network.architecture["clip_length"])
     _check_sizes(network, plan)
@@ -93,6 +97,7 @@ def make_recipe(
     if batch_size is not None and runner.device.type != "cpu":
         runner.batch_clips = batch_size  # a GPU fills every call up to this many
     on_cpu = runner.device.type == "cpu"
+    n_cores = max(1, _n_cores() // n_processes)
     return Recipe(
         network=network,
         engine=runner,
@@ -101,7 +106,7 @@ def make_recipe(
         label=_label(weights),
         batch_size=runner.batch_clips if batch_size is None else batch_size,
         # Beside a network on the CPU, decoding needs a fraction of a core; a GPU takes all that the cores can decode.
-        workers=workers or max(1, _n_cores() // 4 if on_cpu else _n_cores()),
+        workers=workers or max(1, n_cores // 4 if on_cpu else n_cores),
     )
 
 

@@ -38,13 +38,16 @@ class ClipReader:
     """Iterates over the clips of one video; holds the frames of one clip, whatever the length of the video.
 
     fps: average frames a second, None for a frame folder. n_frames: frames decoded so far, in the end all.
-    decode_seconds, preprocess_seconds: time spent so far on either.
+    decode_seconds, preprocess_seconds: time spent so far on either; opening counts as decoding.
     """
 
-    def __init__(self, video: Video, plan: ClipPlan, profile: Profile, views: Sequence[View]) -> None:
+    def __init__(
+        self, video: Video, plan: ClipPlan, profile: Profile, views: Sequence[View], *, decode_seconds: float = 0.0
+    ) -> None:
         self.fps: Fraction | None = video.fps
         self.n_frames = 0
-        self.decode_seconds = self.preprocess_seconds = 0.0
+        self.decode_seconds = decode_seconds
+        self.preprocess_seconds = 0.0
         self._video = video
         self._plan = plan
         self._profile = profile
@@ -54,14 +57,16 @@ class ClipReader:
         with self._video:
             try:
                 for start_frame, prepared in stream_clips(self._prepared(), self._plan):
+                    started = time.perf_counter()
                     pixels = np.stack([crops for _, crops in prepared], axis=2)
+                    self.preprocess_seconds += time.perf_counter() - started
                     yield Clip(start_frame, prepared[0][0], pixels)
             except ShortVideoError as error:
                 raise ShortVideoError(f"{self._video.source!r}: {error}") from None
 
     def _prepared(self) -> Iterator[tuple[float, Pixels]]:
-        started = time.perf_counter()
         nothing = np.zeros(0, np.uint8)
+        started = time.perf_counter()
         for frame in self._video.frames():
             used = self._plan.may_use(frame.index)
             pixels = frame.pixels if used else nothing
@@ -82,5 +87,8 @@ def read_clips(
     Raises DecodeError (unreadable, damaged) and ShortVideoError (shorter than one clip, unless plan.short says what to
     do), here or while iterating.
     """
+    started = time.perf_counter()
     video = open_video(source, channel_order=profile.channel_order)
-    return ClipReader(video, plan or ClipPlan(), profile, views or profile.views("centre"))
+    views = views or profile.views("centre")
+    opening = time.perf_counter() - started
+    return ClipReader(video, plan or ClipPlan(), profile, views, decode_seconds=opening)

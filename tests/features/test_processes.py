@@ -1,0 +1,256 @@
+"""Several processes, one a device: the same files as one process writes, whatever becomes of the processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from c3dvideo import C3D
+from c3dvideo.errors import StoreError, UsageError
+from c3dvideo.features import processes
+from c3dvideo.features.extract import ExtractSummary, extract
+from c3dvideo.features.recipe import _n_cores, make_recipe
+from c3dvideo.features.store import Failure, append_failure, list_features, read_failures, read_features
+from c3dvideo.features.work import Settled, work
+from c3dvideo.network.weights import save_folder
+from c3dvideo.video.clips import ClipPlan
+from c3dvideo.video.sources import Source
+
+Write = Callable[..., Path]
+PLAN = ClipPlan(clip_length=8, stride_frames=4)
+
+PATCHES = """
+import multiprocessing, os, signal, time
+from pathlib import Path
+from c3dvideo.features import pipeline
+
+HERE = Path(__file__).parent
+DEAD = {dead}
+real = pipeline.read_clips
+
+class Reader:
+    '''Begins its first video when the other process does, then goes slowly, or dies.'''
+
+    def __init__(self, *arguments, **options):
+        self._reader = real(*arguments, **options)
+        (HERE / f"here-{{os.getpid()}}").touch()
+        while len(list(HERE.glob("here-*"))) < 2:
+            time.sleep(0.01)
+
+    def __iter__(self):
+        for clip in self._reader:
+            time.sleep(0.03)
+            yield clip
+            if multiprocessing.current_process().name in DEAD:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def __getattr__(self, name):
+        return getattr(self._reader, name)
+
+pipeline.read_clips = Reader
+from c3dvideo import cli
+if __name__ == "__main__":
+    cli.main()
+"""
+
+
+@pytest.fixture
+def videos(tmp_path: Path, moving_square: Write) -> Path:
+    """Five good videos of 8 to 28 frames and one that is none."""
+    for index, name in enumerate(["a.mp4", "b.mp4", "sub/a.mp4", "sub/deep/c.mp4", "d.avi"]):
+        moving_square(tmp_path / "videos" / name, n_frames=8 + 5 * index, height=48, width=64, seed=index)
+    (tmp_path / "videos" / "bad.mp4").write_text("not a video")
+    return tmp_path / "videos"
+
+
+@pytest.fixture
+def weights(tmp_path: Path, tiny_network: C3D) -> Path:
+    save_folder(tiny_network, tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def command(weights: Path, videos: Path, out: Path, *, dead: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    script = weights.parent / "script" / "run.py"
+    script.parent.mkdir()
+    script.write_text(PATCHES.format(dead=repr(dead)))
+    options = ["--clip-length", "8", "--stride-frames", "4", "--device", "cpu,cpu", "--json"]
+    return subprocess.Popen(
+        [sys.executable, str(script), "extract", str(videos), "--out", str(out), "--weights", str(weights), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def alone(weights: Path, videos: Path, out: Path) -> ExtractSummary:
+    return extract([videos], out, weights=weights, plan=PLAN, device="cpu")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(") ")[2][0] != "Z"
+
+
+def test_two_processes_write_what_one_writes(videos: Path, tmp_path: Path, tiny_network: C3D) -> None:
+    notes: list[str] = []
+    options: dict[str, Any] = {"weights": tiny_network, "plan": PLAN, "layers": ["fc6", "pool5"]}
+    both = extract([videos], tmp_path / "two", device="cpu, cpu", note=notes.append, **options)
+    one = extract([videos], tmp_path / "one", device="cpu", **options)
+    assert tree(tmp_path / "two") == tree(tmp_path / "one")
+    assert (both.n_videos, both.n_done, both.n_skipped, both.n_failed) == (6, 5, 0, 1)
+    assert (both.n_clips, both.fingerprint, both.failures) == (one.n_clips, one.fingerprint, one.failures)
+    assert (both.devices, one.devices) == (("cpu", "cpu"), ("cpu",))
+    assert (both.lost_processes, both.not_done) == ((), ())
+    assert min(vars(both.timings)[name] for name in ("decode", "network", "write", "waiting_for_clips")) > 0
+    assert [note.partition("engine ")[2] for note in notes] == ["winograd in fp32 on cpu, and a process each on cpu"]
+    again = extract([videos], tmp_path / "two", device="cpu,cpu", **options)
+    assert (again.n_done, again.n_skipped, again.n_failed) == (0, 5, 1)
+    assert tree(tmp_path / "two") == tree(tmp_path / "one")
+
+
+def test_one_video_needs_one_process(videos: Path, tmp_path: Path, tiny_network: C3D) -> None:
+    summary = extract([videos / "a.mp4"], tmp_path / "out", weights=tiny_network, plan=PLAN, device="cpu,cpu")
+    assert (summary.n_done, summary.devices) == (1, ("cpu",))
+
+
+def test_files_do_not_tell_which_gpu_wrote_them(videos: Path, tmp_path: Path, tiny_network: C3D) -> None:
+    extract([videos / "a.mp4"], tmp_path / "out", weights=tiny_network, plan=PLAN, device="cpu")
+    assert read_features(tmp_path / "out" / "a.mp4.npz").metadata["engine"]["device"] == "cpu"
+
+
+def test_the_cores_are_shared(tiny_network: C3D) -> None:
+    recipe = make_recipe(tiny_network, layers=["fc6"], n_processes=10_000)
+    assert recipe.workers == 1
+    assert make_recipe(tiny_network, layers=["fc6"]).workers == max(1, _n_cores() // 4)
+
+
+def test_a_process_that_dies_takes_its_own_videos_only(videos: Path, tmp_path: Path, weights: Path) -> None:
+    out = tmp_path / "out"
+    alone(weights, videos, tmp_path / "whole")
+    out.mkdir()
+    # Failures of an earlier run that this one solves, one of them in the process that dies before it can say so.
+    for name in ("a.mp4", "b.mp4"):
+        append_failure(out, Failure(name=name, path=name, stage="decode", message="was broken"))
+    run = command(weights, videos, out, dead=("c3dvideo-1",))
+    stdout, stderr = run.communicate(timeout=120)
+    assert run.returncode == 1, stderr
+    summary = json.loads(stdout)
+    (lost,) = summary["not_done"]
+    assert (summary["n_done"], summary["n_failed"], summary["n_videos"]) == (4, 1, 6)
+    assert summary["lost_processes"] == ["the process on cpu was killed by SIGKILL"]
+    assert f"not done: {lost}\n" in stderr
+    assert stderr.endswith(
+        "c3dvideo: the process on cpu was killed by SIGKILL; 1 videos are not done, the same command does them\n"
+    )
+    assert lost not in [name for name, _ in list_features(out)]
+    assert {failure.name for failure in read_failures(out)} <= {"bad.mp4", lost}
+    assert not list(out.rglob(".*"))
+    assert alone(weights, videos, out).n_done == 1
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_when_all_processes_die(videos: Path, tmp_path: Path, weights: Path) -> None:
+    run = command(weights, videos, tmp_path / "out", dead=("c3dvideo-0", "c3dvideo-1"))
+    stdout, stderr = run.communicate(timeout=120)
+    assert (run.returncode, stdout) == (1, "")
+    killed = "the process on cpu was killed by SIGKILL"
+    assert stderr.splitlines()[-1] == (
+        f"c3dvideo: {killed}; {killed}; what was finished is kept, the same command goes on from there"
+    )
+
+
+def test_ctrl_c_ends_all_processes_and_the_next_run_goes_on(videos: Path, tmp_path: Path, weights: Path) -> None:
+    out = tmp_path / "out"
+    run = command(weights, videos, out)
+    wait_for(lambda: len(list(out.rglob("*.npz"))) >= 1)
+    run.send_signal(signal.SIGINT)
+    _, stderr = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert stderr.endswith("c3dvideo: stopped; what was finished is kept\n")
+    assert "Traceback" not in stderr
+    assert not list(out.rglob(".*"))
+    pids = [int(path.name.removeprefix("here-")) for path in (tmp_path / "script").glob("here-*")]
+    assert len(pids) == 2
+    assert not any(map(is_running, pids))
+    n_kept = len(list_features(out))
+    assert 1 <= n_kept < 5
+    assert alone(weights, videos, out).n_skipped == n_kept
+    alone(weights, videos, tmp_path / "whole")
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_processes_end_when_their_parent_is_killed(videos: Path, tmp_path: Path, weights: Path) -> None:
+    run = command(weights, videos, tmp_path / "out")
+    here = tmp_path / "script"
+    wait_for(lambda: len(list(here.glob("here-*"))) == 2)
+    run.kill()
+    run.communicate(timeout=60)
+    pids = [int(path.name.removeprefix("here-")) for path in here.glob("here-*")]
+    wait_for(lambda: not any(map(is_running, pids)))
+    assert {failure.name for failure in read_failures(tmp_path / "out")} <= {"bad.mp4"}
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_errors_of_a_process_are_those_of_the_run(videos: Path, tmp_path: Path, tiny_network: C3D) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="unknown layer: fc9"):
+        extract([videos], out, weights=tiny_network, layers=["fc9"], device="cpu,cpu")
+    assert not out.exists()
+    extract([videos], out, weights=tiny_network, plan=PLAN)
+    with pytest.raises(StoreError, match=r"plan\.stride_frames is 4 there and 8 here"):
+        extract([videos], out, weights=tiny_network, device="cpu,cpu", plan=ClipPlan(clip_length=8, stride_frames=8))
+    with pytest.raises(UsageError, match="device 'tpu' is not"):
+        extract([videos], out, device="cpu,tpu")
+
+
+class HangsUp:
+    """The end of a line whose other end gives out one video and is gone once it hears of it."""
+
+    def __init__(self, source: Source) -> None:
+        self._answers = [source]
+
+    def send(self, message: object) -> None:
+        if isinstance(message, Settled):
+            raise BrokenPipeError
+
+    def recv(self) -> Source:
+        if not self._answers:
+            raise EOFError
+        return self._answers.pop()
+
+
+@pytest.mark.parametrize("stored_before", [False, True])
+def test_a_process_whose_parent_is_gone_blames_no_video(
+    stored_before: bool, videos: Path, tmp_path: Path, tiny_network: C3D
+) -> None:
+    out = tmp_path / "out"
+    if stored_before:
+        extract([videos / "a.mp4"], out, weights=tiny_network, plan=PLAN)
+    line = processes._Line(HangsUp(Source(str(videos / "a.mp4"), "a.mp4")))  # type: ignore[arg-type]
+    recipe = make_recipe(tiny_network, layers=["fc6"], plan=PLAN)
+    with pytest.raises(processes._ParentGone):
+        work(line.sources(), out, recipe, report=line.report)
+    assert read_failures(out) == []
+    assert not list(out.rglob(".*"))
