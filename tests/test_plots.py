@@ -19,7 +19,6 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
     ),
     "scatter": lambda path: plots.draw_scatter(path, np.arange(8.0).reshape(4, 2), ["a", "b", "a", "c"]),
     "crowd": lambda path: plots.draw_scatter(path, np.arange(60.0).reshape(30, 2), [f"{i}" for i in range(30)]),
-    "bars": lambda path: plots.draw_bars(path, {"C3D": 85.2, "iDT": 75.8}, x_label="accuracy", highlight=["C3D"]),
     "grid": lambda path: plots.draw_grid(
         path, [np.full((20, 30, 3), shade, np.uint8) for shade in (10, 90, 200)], captions=["x", "y", "z"], columns=2
     ),
@@ -48,10 +47,10 @@ def test_a_grid_without_a_caption_for_each_picture_is_refused(tmp_path: Path) ->
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.png or \.svg"):
-        plots.draw_bars(tmp_path / "x.gif", {"a": 1.0}, x_label="x")
+        plots.draw_scatter(tmp_path / "x.gif", np.zeros((2, 2)), ["a", "b"])
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"c3dvideo\[plots\]"):
-        plots.draw_bars(tmp_path / "x.png", {"a": 1.0}, x_label="x")
+        plots.draw_scatter(tmp_path / "x.png", np.zeros((2, 2)), ["a", "b"])

@@ -99,21 +99,6 @@ def draw_scatter(path: str | Path, points: np.ndarray, labels: Sequence[str], *,
     _save(figure, path)
 
 
-def draw_bars(
-    path: str | Path, values: Mapping[str, float], *, x_label: str, title: str = "", highlight: Sequence[str] = ()
-) -> None:
-    """Draw one horizontal bar a name, in the order given, each with its number; `highlight` names stand out."""
-    figure, axes = _figure(5.6, 0.9 + 0.3 * len(values), title)
-    places = np.arange(len(values))[::-1]
-    colours = [ACCENT if name in highlight or not highlight else FAINT for name in values]
-    bars = axes.barh(places, list(values.values()), color=colours, height=0.7)
-    axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
-    axes.set_yticks(places, list(values), fontsize=8)
-    axes.set_xlabel(x_label)
-    axes.margins(x=0.12)
-    _save(figure, path)
-
-
 def draw_grid(
     path: str | Path, pictures: Sequence[np.ndarray], *, captions: Sequence[str] = (), columns: int = 8, title: str = ""
 ) -> None:

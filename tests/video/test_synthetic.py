@@ -10,7 +10,7 @@ from c3dvideo.errors import UsageError
 from c3dvideo.video import synthetic
 from c3dvideo.video.decode import open_video
 from c3dvideo.video.synthetic.motions import MOTION_TASKS, SCENARIOS, Movement, Order, draw_order, move
-from c3dvideo.video.synthetic.scenes import motion_labels, render
+from c3dvideo.video.synthetic.scenes import render, scene_labels
 from c3dvideo.video.synthetic.textures import FAMILIES, texture_map
 
 PERMUTED = {
@@ -115,7 +115,7 @@ def glide_clips(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Clips that ask "horizontal", tiny and grey: uint8 (n, 16, 24, 24), and the label."""
     clips, labels, index = [], [], 0
     while len(clips) < n:
-        if "horizontal" in motion_labels(seed=11, index=index):
+        if "horizontal" in scene_labels(seed=11, index=index):
             scene = synthetic.draw_scene(seed=11, index=index)
             clips.append(render([scene], height=24, width=24)[0].float().mean(0).numpy())
             labels.append(int(scene.labels["horizontal"] == "right"))

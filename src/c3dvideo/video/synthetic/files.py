@@ -14,7 +14,8 @@ from c3dvideo.errors import UsageError
 from c3dvideo.progress import track
 from c3dvideo.video.encode import write_video
 from c3dvideo.video.synthetic.everyday import EVERYDAY, everyday_scene
-from c3dvideo.video.synthetic.scenes import TASKS, Scene, draw_scene, render
+from c3dvideo.video.synthetic.motions import check_n_frames
+from c3dvideo.video.synthetic.scenes import TASKS, Scene, draw_scene, render, scene_labels
 
 
 def write_dataset(
@@ -73,11 +74,12 @@ def synthesize(
     """
     if task is not None and task not in TASKS:
         raise UsageError(f"unknown task: {task}; there are {', '.join(TASKS)}")
+    check_n_frames(n_frames)
     scenes: list[tuple[int, Mapping[str, str]]] = []
     for index in count():
         if len(scenes) == n_clips:
             break
-        labels = draw_scene(seed=seed, index=index, n_frames=n_frames).labels
+        labels = scene_labels(seed=seed, index=index)
         if task is None or task in labels:
             scenes.append((index, labels))
     rows = [

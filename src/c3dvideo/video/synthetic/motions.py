@@ -88,6 +88,12 @@ def draw_order(scenario: str, rng: np.random.Generator) -> Order:
     return {task: str(rng.choice(MOTION_TASKS[task]))}
 
 
+def check_n_frames(n_frames: int) -> None:
+    """Raise UsageError unless n_frames is a power of two of at least 8."""
+    if n_frames < 8 or n_frames & (n_frames - 1):
+        raise UsageError(f"n_frames is {n_frames}; the motion labels need 8, 16, 32 or another power of two")
+
+
 def move(scenario: str, order: Order, rng: np.random.Generator, *, n_frames: int, n_objects: int = 1) -> Movement:
     """The movement that these labels name; `rng` decides everything that is not a label.
 
@@ -95,8 +101,7 @@ def move(scenario: str, order: Order, rng: np.random.Generator, *, n_frames: int
     n_objects: at least that many; the first, behind the others, is what the labels speak about; those not needed stand
     still. Raises UsageError for another number of frames.
     """
-    if n_frames < 8 or n_frames & (n_frames - 1):
-        raise UsageError(f"n_frames is {n_frames}; the motion labels need 8, 16, 32 or another power of two")
+    check_n_frames(n_frames)
     needed = {"strike": 2, "hide": 2, "movers": 3}.get(scenario, 1)
     count = max(needed, n_objects)
     objects = np.zeros((count, n_frames, 7))

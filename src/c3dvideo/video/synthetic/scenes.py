@@ -83,12 +83,10 @@ class Scene:
 
 def draw_scene(*, seed: int, index: int, n_frames: int = 16) -> Scene:
     """Scene `index` of an endless seeded row; a pure function of its arguments. n_frames: 8, 16, 32, ..."""
-    look_rng, post_rng = (np.random.default_rng([seed, index, part]) for part in (1, 2))
-    scenario, order, motion_rng = _draw_motion(seed, index)
+    motion_rng, look_rng, post_rng = (np.random.default_rng([seed, index, part]) for part in range(3))
+    scenario, order = _draw_motion(motion_rng)
+    look = _draw_look(look_rng)
     movement = move(scenario, order, motion_rng, n_frames=n_frames, n_objects=int(motion_rng.integers(1, 4)))
-    look = {task: str(look_rng.choice(names)) for task, names in APPEARANCE_TASKS.items()}
-    if look["scene"] in ("plain", "gradient"):
-        del look["background"]
     sprites = [
         draw_sprite(
             look_rng,
@@ -109,16 +107,24 @@ def draw_scene(*, seed: int, index: int, n_frames: int = 16) -> Scene:
     )
 
 
-def motion_labels(*, seed: int, index: int) -> dict[str, str]:
-    """The motion labels of scene `index`, a thousand times faster than drawing it."""
-    return dict(_draw_motion(seed, index)[1])
+def scene_labels(*, seed: int, index: int) -> dict[str, str]:
+    """The labels of scene `index` without drawing it, which costs hundreds of times more."""
+    motion_rng, look_rng = (np.random.default_rng([seed, index, part]) for part in range(2))
+    return {**_draw_motion(motion_rng)[1], **_draw_look(look_rng)}
 
 
-def _draw_motion(seed: int, index: int) -> tuple[str, Order, np.random.Generator]:
-    """Scenario and labels of the motion, and the generator that goes on with its details."""
-    rng = np.random.default_rng([seed, index, 0])
+def _draw_motion(rng: np.random.Generator) -> tuple[str, Order]:
+    """Scenario and labels of the motion."""
     scenario = str(rng.choice(list(SCENARIOS), p=list(SCENARIOS.values())))
-    return scenario, draw_order(scenario, rng), rng
+    return scenario, draw_order(scenario, rng)
+
+
+def _draw_look(rng: np.random.Generator) -> dict[str, str]:
+    """Labels of the look; a plain or gradient backdrop has no texture to name."""
+    look = {task: str(rng.choice(names)) for task, names in APPEARANCE_TASKS.items()}
+    if look["scene"] in ("plain", "gradient"):
+        del look["background"]
+    return look
 
 
 def draw_defects(rng: np.random.Generator) -> dict[str, Any]:
