@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -30,6 +31,11 @@ RecipeOn = Callable[..., Recipe]
 
 _SECONDS_BETWEEN_REPORTS = 0.1
 _SECONDS_TO_STOP = 15.0
+
+
+@dataclass(frozen=True)
+class _Here:
+    """A process has started and asks what to make its recipe with."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +67,20 @@ def work_in_processes(
     purpose, after stopping the others, and C3DVideoError when all of them died.
     """
     waiting = iter(sources)
+    # Pickled here, because multiprocessing would move the tensors of a network to shared memory; and sent when a
+    # process is there to read it, because it would otherwise hold up the start of the next.
+    recipe = pickle.dumps(recipe_on)
     shares: list[Share] = []
     lost: list[str] = []
     processes: dict[Connection, _Process] = {}
     try:
         with _deaf_to_interrupts():
             for number, _ in enumerate(devices):
-                process = _Process(number, devices, out, recipe_on)
+                process = _Process(number, devices, out)
                 processes[process.connection] = process
         running = set(processes)
         while running:
-            for connection in wait(list(running)):
-                assert isinstance(connection, Connection)
+            for connection in cast(list[Connection], wait(list(running))):
                 try:
                     message = connection.recv()
                 except (EOFError, OSError):
@@ -80,9 +88,9 @@ def work_in_processes(
                     if not processes[connection].finished:
                         lost.append(processes[connection].end())
                     continue
-                if isinstance(message, _Wanted):
+                if isinstance(message, _Here | _Wanted):
                     with suppress(OSError):  # it died while it asked, which the next turn notices
-                        connection.send(next(waiting, None))
+                        connection.send(recipe if isinstance(message, _Here) else next(waiting, None))
                 elif isinstance(message, _Note):
                     note(message.text)
                 elif isinstance(message, C3DVideoError):
@@ -102,13 +110,12 @@ def work_in_processes(
 class _Process:
     """One started process and our end of the line to it."""
 
-    def __init__(self, number: int, devices: Sequence[str], out: Path, recipe_on: RecipeOn) -> None:
+    def __init__(self, number: int, devices: Sequence[str], out: Path) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.finished = False
         self._device = devices[number]
-        # Pickled here, because multiprocessing would move the tensors of a network to shared memory.
-        arguments = (theirs, number, list(devices), out, pickle.dumps(recipe_on))
+        arguments = (theirs, number, list(devices), out)
         self.process = context.Process(target=_serve, args=arguments, name=f"c3dvideo-{number}", daemon=True)
         self.process.start()
         theirs.close()
@@ -147,23 +154,24 @@ def _stop(processes: Iterable[_Process]) -> None:
             each.process.join()
 
 
-def _serve(connection: Connection, number: int, devices: Sequence[str], out: Path, recipe_on: bytes) -> None:
+def _serve(connection: Connection, number: int, devices: Sequence[str], out: Path) -> None:
     """What a process does; any error that is not ours ends it with a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = _Line(connection)
     with suppress(_ParentGone):
         try:
-            line.send(_work_on(line, number, devices, out, pickle.loads(recipe_on)))
+            line.send(_work_on(line, number, devices, out))
         except C3DVideoError as error:
             line.send(error)
 
 
-def _work_on(line: "_Line", number: int, devices: Sequence[str], out: Path, recipe_on: RecipeOn) -> Share:
+def _work_on(line: "_Line", number: int, devices: Sequence[str], out: Path) -> Share:
     device = devices[number]
     if device.startswith("cuda"):
         torch.cuda.set_device(device)  # else every process would also take memory of the first GPU
     else:
         torch.set_num_threads(max(1, torch.get_num_threads() // len(devices)))
+    recipe_on: RecipeOn = pickle.loads(line.ask(_Here()))
     recipe = recipe_on(device=device, n_processes=len(devices))
     if number == 0:
         line.send(_Note(f"{recipe}, and a process each on {', '.join(devices[1:])}"))
@@ -200,14 +208,15 @@ class _Line:
         except OSError as error:
             raise _ParentGone from error
 
+    def ask(self, question: _Here | _Wanted) -> Any:
+        """The answer; only one thread at a time may ask."""
+        self.send(question)
+        try:
+            return self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise _ParentGone from error
+
     def sources(self) -> Iterator[Source]:
-        """The videos to do, each when it is asked for; only one thread at a time may ask."""
-        while True:
-            self.send(_Wanted())
-            try:
-                source = self._connection.recv()
-            except (EOFError, OSError) as error:
-                raise _ParentGone from error
-            if source is None:
-                return
+        """The videos to do, each when it is asked for."""
+        while (source := self.ask(_Wanted())) is not None:
             yield source
