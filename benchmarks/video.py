@@ -1,7 +1,8 @@
-"""How fast videos become clips on one core, and how much memory that takes: python benchmarks/video.py
+"""How fast videos become clips on one core, and how much memory that takes: python benchmarks/video.py [VIDEO...]
 
-Prints JSON: milliseconds of processor time a frame, for decoding alone and for decoding and preprocessing (median of
-the repetitions), and the peak memory of a process that reads every clip of a one-minute and of a two-hour video.
+Prints JSON: milliseconds of processor time a frame, median and least of the repetitions, of decoding, of preprocessing
+and of clips, which is all of it. Without videos of your own, of generated ones, and the peak memory of a process that
+reads every clip of a one-minute and of a two-hour video.
 """
 
 import json
@@ -9,61 +10,81 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
 import av
 import numpy as np
 
+from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.decode import open_video
 from c3dvideo.video.encode import write_video
+from c3dvideo.video.preprocess import CAFFE, prepare_frame
 from c3dvideo.video.reader import read_clips
 
-REPETITIONS = 5
+REPETITIONS = 9
+PEAK = "--peak"
 
 
-def main() -> None:
+def main(paths: list[str]) -> None:
+    if paths:
+        print(json.dumps({"videos": len(paths), **milliseconds_a_frame(list(map(Path, paths)))}, indent=1))
+        return
     with tempfile.TemporaryDirectory() as folder:
         small, large = Path(folder, "320x240.mp4"), Path(folder, "1920x1080.mp4")
         write_video(small, moving_texture(300, 240, 320))
         write_video(large, moving_texture(60, 1080, 1920))
         write_repeated(small, Path(folder, "minute.mp4"), 5)
         write_repeated(small, Path(folder, "two_hours.mp4"), 600)
-        result = {path.stem: milliseconds_a_frame(path) for path in (small, large)} | {
-            f"{name} peak MB": peak_megabytes(Path(folder, f"{name}.mp4")) for name in ("minute", "two_hours")
-        }
+        result: dict[str, object] = {path.stem: milliseconds_a_frame([path]) for path in (small, large)}
+        for name in ("minute", "two_hours"):
+            result[f"{name} peak MB"] = peak_megabytes(Path(folder, f"{name}.mp4"))
     print(json.dumps(result, indent=1))
 
 
-def milliseconds_a_frame(path: Path) -> dict[str, float]:
-    """Processor time a frame of decoding alone ("decode") and of decoding and preprocessing ("clips")."""
+def milliseconds_a_frame(paths: list[Path]) -> dict[str, list[float]]:
+    """Processor time a frame: [median, least] of each part."""
 
     def decode() -> int:
-        with open_video(path) as video:
-            return sum(frame.pixels.ndim == 3 for frame in video.frames())
+        n_frames = 0
+        for path in paths:
+            with open_video(path) as video:
+                n_frames += sum(frame.pixels.ndim == 3 for frame in video.frames())
+        return n_frames
 
     def clips() -> int:
-        reader = read_clips(path)
-        for _ in reader:
-            pass
-        return reader.n_frames
+        n_frames = 0
+        for path in paths:
+            reader = read_clips(path, plan=ClipPlan(short="repeat_last"))
+            for _ in reader:
+                pass
+            n_frames += reader.n_frames
+        return n_frames
 
-    return {"decode": _milliseconds(decode), "clips": _milliseconds(clips)}
+    with open_video(paths[0]) as video:
+        frames = [frame.pixels for frame in islice(video.frames(), 32)]
 
+    def preprocess() -> int:
+        for pixels in frames:
+            prepare_frame(pixels, CAFFE, CAFFE.views())
+        return len(frames)
 
-def _milliseconds(count_frames: Callable[[], int]) -> float:
-    times = []
-    for _ in range(REPETITIONS):
-        start = time.process_time()
-        n_frames = count_frames()
-        times.append(1000 * (time.process_time() - start) / n_frames)
-    return round(median(times), 3)
+    ways = {"decode": decode, "preprocess": preprocess, "clips": clips}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(REPETITIONS + 1):
+        for name, count_frames in ways.items():
+            start = time.process_time()
+            n_frames = count_frames()
+            if turn:  # the first one warms up
+                times[name].append(1000 * (time.process_time() - start) / n_frames)
+    return {name: [round(median(each), 3), round(min(each), 3)] for name, each in times.items()}
 
 
 def peak_megabytes(path: Path) -> float:
     """Peak resident memory of a fresh process that reads every clip of `path`, in MB; Linux."""
-    return float(subprocess.run([sys.executable, __file__, str(path)], check=True, capture_output=True).stdout)
+    return float(subprocess.run([sys.executable, __file__, PEAK, str(path)], check=True, capture_output=True).stdout)
 
 
 def read_and_print_peak(path: str) -> None:
@@ -104,4 +125,4 @@ def write_repeated(source: Path, target: Path, times: int) -> None:
 
 
 if __name__ == "__main__":
-    main() if len(sys.argv) == 1 else read_and_print_peak(sys.argv[1])
+    read_and_print_peak(sys.argv[2]) if sys.argv[1:2] == [PEAK] else main(sys.argv[1:])

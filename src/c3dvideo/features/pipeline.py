@@ -121,8 +121,9 @@ class _Batch:
     def __init__(self, recipe: Recipe, timings: Timings) -> None:
         self._engine = recipe.engine
         self._size = recipe.batch_size
+        self._on_cpu = recipe.engine.device.type == "cpu"
         # While a GPU computes, the next batch is filled and sent.
-        self._most_running = 0 if recipe.engine.device.type == "cpu" else 1
+        self._most_running = 0 if self._on_cpu else 1
         self._timings = timings
         self._pixels: Array | None = None
         self._views = np.zeros(self._size, np.int64)
@@ -149,10 +150,16 @@ class _Batch:
     def _submit(self) -> Iterator[VideoActivations | Failure]:
         assert self._pixels is not None
         started = time.perf_counter()
-        order = self._neighbours()
-        wait = self._engine.submit(self._pixels[order], self._views[order])
+        n_clips = len(self._videos)
+        if self._on_cpu:
+            order = self._neighbours()
+            places = np.argsort(order)
+            wait = self._engine.submit(self._pixels[order], self._views[order])
+        else:  # nothing is shared there, and the copy would cost a fast GPU's time
+            places = np.arange(n_clips)
+            wait = self._engine.submit(self._pixels[:n_clips], self._views[:n_clips])
         self._timings.network += time.perf_counter() - started
-        self._running.append((self._videos, np.argsort(order), wait))
+        self._running.append((self._videos, places, wait))
         self._videos = []
         while len(self._running) > self._most_running:
             yield from self._collect()
