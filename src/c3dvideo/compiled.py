@@ -1,6 +1,7 @@
-"""Optional C++: a source file built on first use with the machine's own compiler, then kept in the cache folder.
+"""Optional C++: source files built on first use with the machine's own compiler, then kept in the cache folder.
 
     library = load(Path("resize.cpp"))             # None without a compiler; whoever asks has another way then
+    library = load(Path("a.cpp"), Path("b.cpp"), Path("shared.h"))
 
 `C3DVIDEO_COMPILE=0` turns all of this off.
 """
@@ -18,21 +19,24 @@ from pathlib import Path
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
 
 
-def load(source: Path) -> ctypes.CDLL | None:
-    """The library of a C++ file, built now if this machine has not built it before; None where that is not possible."""
-    found = attempt(source)
+def load(*sources: Path) -> ctypes.CDLL | None:
+    """The library of C++ files, built now if this machine has not built it before; None where that is not possible.
+
+    sources: the files that are compiled, and the headers (.h) that they include.
+    """
+    found = attempt(*sources)
     return found if isinstance(found, ctypes.CDLL) else None
 
 
 @cache
-def attempt(source: Path) -> ctypes.CDLL | str:
-    """The library of a C++ file, or why there is none."""
+def attempt(*sources: Path) -> ctypes.CDLL | str:
+    """The library of C++ files, or why there is none."""
     if os.environ.get("C3DVIDEO_COMPILE") == "0":
         return "turned off by C3DVIDEO_COMPILE=0"
     try:
-        path = library_path(source)
+        path = library_path(*sources)
         if not path.exists():
-            build(source, path)
+            build(path, *sources)
         return ctypes.CDLL(str(path))
     except subprocess.CalledProcessError as error:
         return f"{error.cmd[0]} failed: {error.stderr.decode(errors='replace').strip().splitlines()[-1:]}"
@@ -40,12 +44,13 @@ def attempt(source: Path) -> ctypes.CDLL | str:
         return str(error)
 
 
-def build(source: Path, path: Path) -> None:
-    """Compile `source` to `path`; raises OSError or SubprocessError when there is no working compiler."""
+def build(path: Path, *sources: Path) -> None:
+    """Compile `sources` to `path`; raises OSError or SubprocessError when there is no working compiler."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         fresh = Path(folder) / path.name
-        command = [compiler() or "c++", *FLAGS, "-o", str(fresh), str(source)]
+        files = [str(source) for source in sources if source.suffix != ".h"]
+        command = [compiler() or "c++", *FLAGS, "-o", str(fresh), *files]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
         fresh.replace(path)
 
@@ -55,11 +60,11 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "c++", "g++", "clang++"))), None)
 
 
-def library_path(source: Path) -> Path:
-    """Where the library of this source, these flags and this processor is kept."""
-    identity = hashlib.sha256(source.read_bytes())
+def library_path(*sources: Path) -> Path:
+    """Where the library of these sources, these flags and this processor is kept."""
+    identity = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
     identity.update(" ".join((*FLAGS, platform.machine(), _processor_features())).encode())
-    return cache_folder() / f"{source.stem}-{identity.hexdigest()[:16]}.so"
+    return cache_folder() / f"{sources[0].stem}-{identity.hexdigest()[:16]}.so"
 
 
 def cache_folder() -> Path:

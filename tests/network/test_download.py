@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from c3dvideo import C3D
+from c3dvideo.compiled import cache_folder
 from c3dvideo.errors import DownloadError, UsageError, WeightsError
 from c3dvideo.network import published
 from c3dvideo.network.download import download
 from c3dvideo.network.formats.caffe import write_blob, write_model
-from c3dvideo.network.published import PUBLISHED, Hash, Published, cache_folder, fetch, fetch_file
+from c3dvideo.network.published import PUBLISHED, Hash, Published, fetch, fetch_file
 from c3dvideo.network.weights import load_weights
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from c3dvideo import C3D
+from c3dvideo import C3D, compiled
 from c3dvideo.errors import UsageError, WeightsError
 from c3dvideo.network import kernels
 from c3dvideo.network.cpu import CpuNetwork
@@ -243,15 +243,19 @@ def test_devices() -> None:
 
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    def forget() -> None:
+        compiled.attempt.cache_clear()
+        kernels.attempt.cache_clear()
+
     monkeypatch.setenv("C3DVIDEO_CACHE", str(tmp_path))
     monkeypatch.setenv("CXX", str(tmp_path / "missing"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    kernels.attempt.cache_clear()
+    forget()
     try:
         assert kernels.load() is None
         assert kernels.why_missing()
         monkeypatch.setenv("C3DVIDEO_COMPILE", "0")
-        kernels.attempt.cache_clear()
+        forget()
         assert "C3DVIDEO_COMPILE" in kernels.why_missing()
     finally:
-        kernels.attempt.cache_clear()
+        forget()

@@ -59,7 +59,7 @@ def test_resize_equals_opencv_for_any_size(height: int, width: int, to: tuple[in
 def test_compiled_resize_equals_numpy_s(
     source: tuple[int, int], to: tuple[int, int], data: st.DataObject, pattern: Pattern
 ) -> None:
-    library = resize._compiled()
+    library = resize.compiled_loop()
     if library is None:
         pytest.skip("no C++ compiler here")
     pixels = pattern(*source, phase=sum(source))

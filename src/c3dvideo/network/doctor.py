@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from c3dvideo import __version__
+from c3dvideo import __version__, compiled
 from c3dvideo.network import kernels
 from c3dvideo.network.engine import choose_engine, find_device
-from c3dvideo.network.published import cache_folder
+from c3dvideo.video.resize import compiled_loop
 
 EXTRAS = {
     "train": ("lightning", "tensorboard", "torchmetrics", "matplotlib"),
@@ -55,7 +55,8 @@ def examine() -> dict[str, Any]:
             "on_cpu": choose_engine("auto", torch.device("cpu"), "fp32"),
             **_kernels(),
         },
-        "cache_folder": str(cache_folder()),
+        "resizing": "numpy" if compiled_loop() is None else "compiled",
+        "cache_folder": str(compiled.cache_folder()),
         "extras": {extra: all(find_spec(name) is not None for name in names) for extra, names in EXTRAS.items()},
     }
 
@@ -79,7 +80,7 @@ def _kernels() -> dict[str, Any]:
     library = kernels.load()
     if library is None:
         return {"kernels": "plain PyTorch", "because": kernels.why_missing()}
-    return {"kernels": "compiled", "library": str(library.path), "compiler": kernels.compiler()}
+    return {"kernels": "compiled", "library": str(library.path), "compiler": compiled.compiler()}
 
 
 def _gpu(index: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from c3dvideo.compiled import cache_folder as cache_folder  # noqa: PLC0414
+from c3dvideo.compiled import cache_folder
 from c3dvideo.errors import DownloadError, UsageError, WeightsError
 from c3dvideo.network.download import download
 

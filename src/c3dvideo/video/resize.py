@@ -48,7 +48,7 @@ def _antialias_bilinear(pixels: Pixels, size: Span) -> Pixels:
 
 def _opencv_bilinear(pixels: Pixels, size: Span, rows: Span, columns: Span) -> Pixels:
     """Bit for bit OpenCV's INTER_LINEAR on uint8: 11-bit weights, products cut to 16 bits before the last sum."""
-    library = _compiled()
+    library = compiled_loop()
     # The compiled loop takes four bytes at a time, so a row has to have two pixels.
     if library is None or pixels.shape[1] < 2:
         return opencv_bilinear_numpy(pixels, size, rows, columns)
@@ -56,7 +56,8 @@ def _opencv_bilinear(pixels: Pixels, size: Span, rows: Span, columns: Span) -> P
 
 
 @cache
-def _compiled() -> ctypes.CDLL | None:
+def compiled_loop() -> ctypes.CDLL | None:
+    """The compiled form of OpenCV's INTER_LINEAR, or None where there is no compiler."""
     library = load(Path(__file__).with_suffix(".cpp"))
     if library is not None:
         pointer, long = ctypes.c_void_p, ctypes.c_long

@@ -3,19 +3,12 @@
     kernels = load()                       # None without a compiler; the plain PyTorch path then does the same work
     kernels.linear(x, weights, bias, relu=True)
 
-The library lands in the cache folder of `published.cache_folder` under a name made of its source, flags and processor.
-`C3DVIDEO_COMPILE=0` turns all of this off.
+How it is built and kept, and how to turn that off, says `c3dvideo.compiled`.
 """
 
 import ctypes
-import hashlib
 import math
 import mmap
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,11 +19,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from c3dvideo.network.published import cache_folder
+from c3dvideo import compiled
 
-HEADER = Path(__file__).with_name("vectors.h")
-SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("winograd", "first", "linear"))
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("winograd.cpp", "first.cpp", "linear.cpp", "vectors.h"))
 CEIL = 2
 FIRST_FRAMES = 4  # frames of conv1a at a time
 
@@ -234,45 +225,5 @@ def why_missing() -> str:
 @cache
 def attempt() -> Kernels | str:
     """The compiled layers, or why there are none."""
-    if os.environ.get("C3DVIDEO_COMPILE") == "0":
-        return "turned off by C3DVIDEO_COMPILE=0"
-    path = library_path()
-    try:
-        if not path.exists():
-            build(path)
-        return Kernels(path)
-    except subprocess.CalledProcessError as error:
-        return f"{error.cmd[0]} failed: {error.stderr.decode(errors='replace').strip().splitlines()[-1:]}"
-    except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
-
-
-def build(path: Path) -> None:
-    """Compile the layers to `path`; raises OSError or SubprocessError when there is no working compiler."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        fresh = Path(folder) / path.name
-        command = [compiler() or "c++", *FLAGS, "-o", str(fresh), *map(str, SOURCES)]
-        subprocess.run(command, check=True, capture_output=True, timeout=300)
-        fresh.replace(path)
-
-
-def compiler() -> str | None:
-    """The C++ compiler that would be used."""
-    return next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "c++", "g++", "clang++"))), None)
-
-
-def library_path() -> Path:
-    """Where the compiled layers of this source, these flags and this processor are kept."""
-    identity = hashlib.sha256(b"".join(path.read_bytes() for path in (HEADER, *SOURCES)))
-    identity.update(" ".join((*FLAGS, platform.machine(), _processor_features())).encode())
-    return cache_folder() / f"kernels-{identity.hexdigest()[:16]}.so"
-
-
-def _processor_features() -> str:
-    """What tells machines apart on which `-march=native` means different instructions."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    found = compiled.attempt(*SOURCES)
+    return found if isinstance(found, str) else Kernels(compiled.library_path(*SOURCES))
