@@ -5,13 +5,16 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.network import GFLOP_A_CLIP, seeded_network
 from benchmarks.turns import Row, rows_of, take_turns
-from c3dvideo.network.direct import DTYPES
+from c3dvideo.network.direct import DTYPES, Precision, switches
 from c3dvideo.network.engine import Engine
 
 EAGER = "PyTorch eager fp32"
+DEFAULTS = "PyTorch eager, its own choice of fp32 or TF32"
+TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 3e-2, "fp16": 1e-2}
 
 
 def measure(*, quick: bool) -> Iterator[Row]:
@@ -27,14 +30,29 @@ def measure(*, quick: bool) -> Iterator[Row]:
     clips = np.random.default_rng(0).integers(0, 256, (batch, 3, 16, 112, 112), dtype=np.uint8)
     on_device = 60 * torch.randn(batch, 3, 16, 112, 112, device="cuda")
     eager = seeded_network().cuda()
-    ways: dict[str, Callable[[], object]] = {EAGER: lambda: eager.activations(on_device, ["fc6"])}
+
+    def run_eager() -> Tensor:
+        return eager.activations(on_device, ["fc6"])["fc6"]
+
+    def run_exact() -> Tensor:
+        with switches("fp32"):
+            return run_eager()
+
+    ways: dict[str, Callable[[], object]] = {EAGER: run_exact, DEFAULTS: run_eager}
     for name, engine in engines.items():
         ways[name] = lambda direct=engine._direct[name]: direct(on_device)
     with torch.inference_mode():
+        expected = run_exact()
+        for name, engine in engines.items():
+            found = engine._direct[name](on_device)[0]["fc6"]
+            distance = float((found - expected).norm() / expected.norm())
+            if not distance < TOLERANCES[name]:
+                raise SystemExit(f"{name} computes something else: relative L2 distance {distance:.2g} to eager fp32")
+            yield Row(section="gpu model", name=f"distance of {name}", value=distance, unit="relative L2")
         seconds = take_turns({name: _finished(run) for name, run in ways.items()}, rounds=5 if quick else 20)
     yield from rows_of("gpu model", seconds, against=EAGER, per=batch, unit="s/clip")
-    for name, dtype in DTYPES.items():
-        rate = _product_rate(dtype)
+    for name in DTYPES:
+        rate = _product_rate(name)  # type: ignore[arg-type]
         share = GFLOP_A_CLIP * batch / np.median(seconds[name]) / rate
         yield Row(section="gpu model", name=f"{name}: share of the rate", value=float(share), unit="of matrix product")
         yield Row(section="gpu model", name=f"{name}: matrix product", value=rate / 1000, unit="TFLOP/s")
@@ -50,11 +68,12 @@ def _finished(run: Callable[[], object]) -> Callable[[], None]:
     return wait
 
 
-def _product_rate(dtype: torch.dtype) -> float:
+def _product_rate(precision: Precision) -> float:
     """GFLOP/s of a large matrix product."""
     size = 8192
-    left, right = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
-    times = take_turns({"product": _finished(lambda: left @ right)}, rounds=10)["product"]
+    left, right = (torch.randn(size, size, device="cuda", dtype=DTYPES[precision]) for _ in range(2))
+    with switches(precision):
+        times = take_turns({"product": _finished(lambda: left @ right)}, rounds=10)["product"]
     return float(2 * size**3 / np.median(times) / 1e9)
 
 

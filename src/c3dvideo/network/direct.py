@@ -58,13 +58,15 @@ class DirectNetwork:
         after ReLU and pooling, were finite: a float16 overflow further up could otherwise hide behind a ReLU."""
         x = clips.to(self._dtype)
         if self._for_gpu:
-            missing = _CHANNELS_FOR_TENSOR_CORES - x.shape[1]
-            x = nn.functional.pad(x, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous(memory_format=torch.channels_last_3d)
+            shape = (len(x), _CHANNELS_FOR_TENSOR_CORES, *x.shape[2:])
+            padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last_3d).zero_()
+            padded[:, : x.shape[1]] = x
+            x = padded
         found: dict[str, Tensor] = {}
         finite = torch.ones(len(x), dtype=torch.bool, device=self.device)
-        with _switches(self.precision):
+        with switches(self.precision):
             for name, y in self._walk(x):
-                finite &= y.flatten(1).amax(1).isfinite() if y.ndim == 5 else y.isfinite().all(1)
+                finite &= y.amax((1, 2, 3, 4)).isfinite() if y.ndim == 5 else y.isfinite().all(1)
                 if name in self.layers:
                     found[name] = y.float().contiguous()
         return {name: found[name] for name in self.layers}, finite
@@ -93,7 +95,7 @@ def pool_first(convolution: nn.Conv3d, pool: nn.Module, x: Tensor) -> Tensor:
     """
     y: Tensor = pool(nn.functional.conv3d(x, convolution.weight, None, padding=convolution.padding))
     if convolution.bias is not None:
-        y = y + convolution.bias.view(-1, 1, 1, 1)
+        y.add_(convolution.bias.view(-1, 1, 1, 1))
     return y.relu_()
 
 
@@ -107,9 +109,10 @@ def pad_first(network: C3D) -> None:
 
 
 @contextmanager
-def _switches(precision: Precision) -> Iterator[None]:
-    """Let float32 products round to TF32 for "tf32" and for nothing else (PyTorch's own default is a mixture), and let
-    cuDNN try its algorithms on the first batch, except in "fp32", where every run shall give the same bits."""
+def switches(precision: Precision) -> Iterator[None]:
+    """Let float32 products round to TF32 for "tf32" and for nothing else (PyTorch's own default is a mixture), sum in
+    float32, and let cuDNN try its algorithms on the first batch, except in "fp32", where every run shall give the same
+    bits."""
     cudnn: Any = torch.backends.cudnn
     places: list[Any] = [torch.backends.cuda.matmul, getattr(cudnn, "conv", cudnn)]
     wanted: list[tuple[Any, str, Any]] = [
@@ -117,6 +120,10 @@ def _switches(precision: Precision) -> Iterator[None]:
         if hasattr(cudnn, "conv")
         else (place, "allow_tf32", precision == "tf32")  # before PyTorch 2.9
         for place in places
+    ]
+    # Else a product may be split into parts that are summed in 16 bits.
+    wanted += [
+        (torch.backends.cuda.matmul, f"allow_{name}_reduced_precision_reduction", False) for name in ("fp16", "bf16")
     ]
     wanted += [(cudnn, "benchmark", precision != "fp32"), (cudnn, "deterministic", precision == "fp32")]
     before = [getattr(place, name) for place, name, _ in wanted]

@@ -131,7 +131,7 @@ class Engine:
         x = pixels.float()
         if profile.scale != 1:
             x *= profile.scale
-        means = self._means[view_index]
+        means = self._means if len(self._means) == 1 else self._means[view_index]
         x -= means if means.shape[2] in (1, x.shape[2]) else means[:, :, :1]
         if set(profile.std) != {1.0}:
             x /= self._std
@@ -180,17 +180,17 @@ class Engine:
     def _start(self, clips: Array, index: Array) -> Callable[[], Activations]:
         """Send at most `batch_clips` clips, filled up with zeros to exactly that many."""
         on_gpu = self._copies is not None
-        shape = (self.batch_clips, *clips.shape[1:])
-        host = torch.zeros(shape, dtype=torch.uint8, pin_memory=on_gpu)
-        host[: len(clips)] = torch.from_numpy(clips)
-        views = torch.zeros(self.batch_clips, dtype=torch.int64)
-        views[: len(index)] = torch.from_numpy(index)
         with self._on_device():
+            host = torch.empty((self.batch_clips, *clips.shape[1:]), dtype=torch.uint8, pin_memory=on_gpu)
+            host[: len(clips)] = torch.from_numpy(clips)
+            host[len(clips) :] = 0
+            views = torch.zeros(self.batch_clips, dtype=torch.int64)
+            views[: len(index)] = torch.from_numpy(index)
             pixels, views = self._send(host), self._send(views)
             outputs, finite = self._direct[self.precision](self.prepare(pixels, views))
             found = {name: _receive(x[: len(clips)], pinned=on_gpu) for name, x in outputs.items()}
             finite = _receive(finite[: len(clips)], pinned=on_gpu)
-            done = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
+            done = torch.cuda.Event(blocking=True) if on_gpu else None  # type: ignore[no-untyped-call]
             if done is not None:
                 done.record()
 
@@ -278,7 +278,7 @@ def choose_engine(name: EngineName, device: torch.device, precision: Precision) 
 def _gpu_batch(network: C3D, device: torch.device, precision: Precision) -> int:
     """Clips a call: the largest power of two up to 64 that half of the free memory holds."""
     largest = max(int(np.prod(network.layer_shape(name))) for name in network.steps if name.startswith("conv"))
-    a_clip = 6 * largest * DTYPES[precision].itemsize
+    a_clip = 8 * largest * DTYPES[precision].itemsize
     free, _ = torch.cuda.mem_get_info(device)
     fitting = max(1, free // 2 // a_clip)
     return min(_MOST_GPU_CLIPS, 1 << (int(fitting).bit_length() - 1))
