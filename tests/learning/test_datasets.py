@@ -104,6 +104,9 @@ def test_csv_lists_missing_videos_and_refuses_broken_lines(tmp_path: Path) -> No
         read_dataset(write(tmp_path / "l.csv", "path,label,start_seconds", "a.mp4,x,soon"))
     with pytest.raises(DatasetError, match=r"names a\.mp4 twice"):
         read_dataset(write(tmp_path / "l.csv", "path,label", "a.mp4,x", "a.mp4,y"))
+    (tmp_path / "empty.csv").write_text("path,label\n")
+    with pytest.raises(DatasetError, match=r"empty\.csv.*names no video"):
+        read_dataset(tmp_path / "empty.csv")
 
 
 def test_official_ucf101_files(tmp_path: Path) -> None:

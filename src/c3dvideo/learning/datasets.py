@@ -135,9 +135,11 @@ def read_dataset(
         raise UsageError(f"layout is {layout!r}; expected auto, {', '.join(readers)}")
     dataset = readers[chosen]()
     if not dataset.examples:
+        if not dataset.missing:
+            raise DatasetError(f"{data} (read as {chosen!r}) names no video")
         raise DatasetError(
-            f"{data} (read as {chosen!r}) leaves no video: {len(dataset.missing)} are named but missing under {root}"
-            + (f", such as {dataset.missing[0]}" if dataset.missing else "")
+            f"{data} (read as {chosen!r}) leaves no video: {len(dataset.missing)} are named but missing under {root}, "
+            f"such as {dataset.missing[0]}"
         )
     return dataset
 
