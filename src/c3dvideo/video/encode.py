@@ -42,6 +42,8 @@ def write_video(
                 stream.height, stream.width = pixels.shape[:2]
                 stream.pix_fmt = pixel_format
                 quality = {"crf": str(crf), "preset": "veryfast"} if codec in ("libx264", "libx265") else {}
+                if codec == "libx264":  # whose look ahead gives other files from run to run at some widths
+                    quality["rc-lookahead"] = "0"
                 stream.options = quality | (codec_options or {})
                 if rotation:
                     stream.set_display_rotation(rotation)
