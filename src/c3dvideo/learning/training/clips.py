@@ -56,24 +56,19 @@ class Clips:
         """The numbers of the examples of a split that can be read."""
         return [number for number, example in enumerate(self.examples) if example.split == split]
 
-    def in_order(self) -> Iterator[Pixels]:
-        """One clip of every draw of an epoch, at its start or the first frame, in the data set's order."""
+    def in_order(self, *, step: int = 1) -> Iterator[Pixels]:
+        """One clip of every `step`-th draw of an epoch, at its start or the first frame, in the data set's order."""
         length, rate = self.recipe.clip_length, self.recipe.sampling_rate
-        for example, start in self.draws:
+        for example, start in self.draws[::step]:
             n_frames = int(self.frames.n_frames[example])
             yield self.frames.clip(example, clip_indices(start or 0, n_frames, clip_length=length, sampling_rate=rate))
 
     def typical_input(self, network: C3D) -> Iterator[Tensor]:
         """Network input of at most 64 training clips from all over the data set, centre crops, eight at a time."""
         normalise, crop = Normalise.of(network.profile, network.mean_volume), centre_crop(network.profile)
-        step = -(-len(self.draws) // 64)
-        batch: list[Pixels] = []
-        for number, clip in enumerate(self.in_order()):
-            if number % step == 0:
-                batch.append(clip)
-            if len(batch) == 8 or (batch and number + 1 == len(self.draws)):
-                yield centre_batch(torch.from_numpy(np.stack(batch)), normalise, crop)
-                batch = []
+        clips = list(self.in_order(step=-(-len(self.draws) // 64)))
+        for first in range(0, len(clips), 8):
+            yield centre_batch(torch.from_numpy(np.stack(clips[first : first + 8])), normalise, crop)
 
     def training_batches(self, *, rank: int = 0, world: int = 1) -> TrainingBatches:
         """The batches of an epoch for one of `world` processes."""
