@@ -230,6 +230,13 @@ def test_fine_tuning_copies_freezes_and_slows_lower_layers(tmp_path: Path, video
     assert not torch.equal(tuned.conv3a.weight, start.conv3a.weight)
     assert (tuned.conv3a.weight - start.conv3a.weight).abs().max() < 0.01
 
+    normalised = training.train(
+        videos, tmp_path / "bn", init=start, epochs=1, freeze=frozen, batch_norm=True, **settings
+    )
+    tuned = load_weights(normalised.weights)
+    assert torch.equal(tuned.conv2a.weight, start.conv2a.weight) and tuned.profile == start.profile
+    assert not torch.equal(tuned.conv3a.weight, start.conv3a.weight)
+
     recipe = make_recipe("release", fine_tuning=True)
     assert (recipe.steps, recipe.learning_rate, recipe.lr_stages, recipe.weight_decay) == (20_000, 0.0001, 4, 0.0005)
     network = initial_network(recipe, ["a", "b"], start)
