@@ -9,8 +9,8 @@ import torch
 from c3dvideo import C3D
 from c3dvideo.errors import UsageError
 from c3dvideo.learning.decoding import as_frames, decode_labels, linear_accuracy
-from c3dvideo.learning.pretrain import PROFILE
-from c3dvideo.learning.whitening import fit_convolutions
+from c3dvideo.learning.pretraining import PROFILE
+from c3dvideo.learning.pretraining.whitening import fit_convolutions
 from c3dvideo.video.synthetic import TASKS
 
 

@@ -10,7 +10,8 @@ from c3dvideo.errors import UsageError
 from c3dvideo.video import synthetic
 from c3dvideo.video.decode import open_video
 from c3dvideo.video.synthetic.motions import MOTION_TASKS, SCENARIOS, Movement, Order, draw_order, move
-from c3dvideo.video.synthetic.scenes import render, scene_labels
+from c3dvideo.video.synthetic.rendering import render
+from c3dvideo.video.synthetic.scenes import scene_labels
 from c3dvideo.video.synthetic.textures import FAMILIES, texture_map
 
 PERMUTED = {

@@ -17,7 +17,8 @@ def synthesize(
         typer.Option(
             "--task",
             help="'everyday': classes that people have names for; 'all': research clips with every label; or one "
-            "task, such as rotation, frequency or colour: clips that have that label.",
+            "task, such as rotation, frequency or colour: clips that have that label. Tasks such as touch, tool, shot "
+            "or hair give people.",
         ),
     ] = "everyday",
     n_clips: Annotated[int, typer.Option("--clips", min=1, help="Videos to write.")] = 64,
@@ -60,11 +61,13 @@ def synthesize(
 def pretrain(
     *,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; an unfinished one is continued.")],
-    steps: Annotated[
-        int, typer.Option("--steps", min=0, help="Gradient steps after the layers are fitted in closed form.")
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Gradient steps on clips, after everything else.")] = 0,
+    still_steps: Annotated[
+        int, typer.Option("--still-steps", min=0, help="Gradient steps on single frames, after the closed form.")
     ] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Clips a gradient step.")] = 32,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Of AdamW, at its peak.")] = 1e-3,
+    crop: Annotated[int, typer.Option("--crop", help="Pixels of a view in gradient steps; a multiple of 32.")] = 64,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Scenes a gradient step.")] = 32,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Of AdamW, at its peak.")] = 2e-3,
     full_width: Annotated[
         bool, typer.Option("--full-width", help="The paper's widths (64 to 512, fc 4096); wants a GPU.")
     ] = False,
@@ -75,8 +78,8 @@ def pretrain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make a weights folder from generated clips alone, as the shipped one was made."""
-    from c3dvideo.learning.pretrain import NARROW_STAGES, PretrainRecipe
-    from c3dvideo.learning.pretrain import pretrain as run
+    from c3dvideo.learning.pretraining import NARROW_STAGES, PretrainRecipe
+    from c3dvideo.learning.pretraining import pretrain as run
     from c3dvideo.network.c3d import STAGES
 
     recipe = PretrainRecipe(
@@ -85,7 +88,9 @@ def pretrain(
         fc_width=4096 if full_width else 1024,
         filter_clips=filter_clips,
         fc_clips=fc_clips,
+        still_steps=still_steps,
         n_steps=steps,
+        crop=crop,
         batch_size=batch_size,
         learning_rate=learning_rate,
     )

@@ -1,7 +1,10 @@
-"""The network's logits in fewer passes over memory than the network itself needs: what training runs on.
+"""A network's activations in fewer passes over memory than the network itself needs: what training runs on.
 
 logits = fast_logits(network, clips)        # equal to network(clips), and so are the gradients
 """
+
+from collections import deque
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -10,7 +13,14 @@ from c3dvideo.network.c3d import C3D
 
 
 def fast_logits(network: C3D, clips: Tensor) -> Tensor:
-    """The logits (N, num_classes) of clips, float (N, 3, clip_length, crop_size, crop_size).
+    """The logits (N, num_classes) of clips, float (N, 3, clip_length, crop_size, crop_size)."""
+    _, x = deque(fast_steps(network, clips), maxlen=1)[0]
+    logits: Tensor = network.head(x)
+    return logits
+
+
+def fast_steps(network: C3D, clips: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Name and value of every activation before fc8; of a convolution before a pool, the value before ReLU.
 
     The greater of two ReLUs is the ReLU of the greater, so ReLU comes after a pool, where there is a quarter or an
     eighth of the values. Pools keep the type of their input: they only choose, but autocast would make them float32.
@@ -23,10 +33,9 @@ def fast_logits(network: C3D, clips: Tensor) -> Tensor:
         elif name.startswith("conv") and following.startswith("pool"):
             x = network.get_submodule(name)(x)
         elif name == "fc8":
-            break
+            return
         else:
             x = network.get_submodule(name)(x if name.startswith("conv") else x.flatten(1)).relu_()
             if name.startswith("fc"):
                 x = torch.nn.functional.dropout(x, network.architecture["dropout"], network.training)
-    logits: Tensor = network.head(x)
-    return logits
+        yield name, x

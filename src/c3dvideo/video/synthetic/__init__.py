@@ -12,17 +12,22 @@
 from c3dvideo.video.synthetic.everyday import EVERYDAY, everyday_scene
 from c3dvideo.video.synthetic.files import synthesize, write_dataset
 from c3dvideo.video.synthetic.motions import MOTION_TASKS
-from c3dvideo.video.synthetic.scenes import APPEARANCE_TASKS, TASKS, Scene, draw_scene, render
+from c3dvideo.video.synthetic.people import PEOPLE_TASKS, draw_people
+from c3dvideo.video.synthetic.rendering import render, render_parts
+from c3dvideo.video.synthetic.scenes import APPEARANCE_TASKS, TASKS, Scene, draw_scene
 
 __all__ = [
     "APPEARANCE_TASKS",
     "EVERYDAY",
     "MOTION_TASKS",
+    "PEOPLE_TASKS",
     "TASKS",
     "Scene",
+    "draw_people",
     "draw_scene",
     "everyday_scene",
     "render",
+    "render_parts",
     "synthesize",
     "write_dataset",
 ]

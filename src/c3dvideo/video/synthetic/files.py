@@ -15,7 +15,9 @@ from c3dvideo.progress import track
 from c3dvideo.video.encode import write_video
 from c3dvideo.video.synthetic.everyday import EVERYDAY, everyday_scene
 from c3dvideo.video.synthetic.motions import check_n_frames
-from c3dvideo.video.synthetic.scenes import TASKS, Scene, draw_scene, render, scene_labels
+from c3dvideo.video.synthetic.people import PEOPLE_TASKS, draw_people, people_labels
+from c3dvideo.video.synthetic.rendering import render
+from c3dvideo.video.synthetic.scenes import TASKS, Scene, draw_scene, scene_labels
 
 
 def write_dataset(
@@ -66,28 +68,30 @@ def synthesize(
     width: int = 128,
     fps: int = 16,
 ) -> Path:
-    """Write research clips as out/000000.mp4, ... and return the path of out/labels.csv.
+    """Write research clips, or clips of people, as out/000000.mp4, ... and return the path of out/labels.csv.
 
     The table has the columns path, seed, index and one a task, empty where a task is not asked; with `task` only clips
-    that have that label are written, and it stands in the column `label` as well. Raises UsageError for an unknown
-    task.
+    that have that label are written, and it stands in the column `label` as well. A task of `PEOPLE_TASKS` gives people
+    and all of their tasks. Raises UsageError for an unknown task.
     """
-    if task is not None and task not in TASKS:
-        raise UsageError(f"unknown task: {task}; there are {', '.join(TASKS)}")
+    people = task in PEOPLE_TASKS
+    if task is not None and task not in TASKS and not people:
+        raise UsageError(f"unknown task: {task}; there are {', '.join(TASKS | PEOPLE_TASKS)}")
     check_n_frames(n_frames)
+    draw_one, labels_of = (draw_people, people_labels) if people else (draw_scene, scene_labels)
     scenes: list[tuple[int, Mapping[str, str]]] = []
     for index in count():
         if len(scenes) == n_clips:
             break
-        labels = scene_labels(seed=seed, index=index)
+        labels = labels_of(seed=seed, index=index)
         if task is None or task in labels:
             scenes.append((index, labels))
     rows = [
         {"path": f"{number:06d}.mp4", **({"label": labels[task]} if task else {}), "seed": seed, "index": index}
-        | {name: labels.get(name, "") for name in TASKS}
+        | {name: labels.get(name, "") for name in (PEOPLE_TASKS if people else TASKS)}
         for number, (index, labels) in enumerate(scenes)
     ]
-    draw = [lambda index=index: draw_scene(seed=seed, index=index, n_frames=n_frames) for index, _ in scenes]
+    draw = [lambda index=index: draw_one(seed=seed, index=index, n_frames=n_frames) for index, _ in scenes]
     _write_videos(Path(out), [str(row["path"]) for row in rows], draw, height=height, width=width, fps=fps)
     return _write_table(Path(out), rows)
 

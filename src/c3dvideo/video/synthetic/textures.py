@@ -56,12 +56,17 @@ def palette(rng: np.random.Generator, hue: str | None = None) -> Array:
     return np.asarray(colours, np.float32)
 
 
+_SHADES = 1024
+
+
 def colourise(pattern: Array, colours: Array) -> Array:
-    """The pattern (H, W) in 0..1 drawn with colours (n, 3), linearly blended: float32 (H, W, 3)."""
-    position = np.clip(pattern, 0.0, 1.0) * (len(colours) - 1)
+    """The pattern (H, W) in 0..1 drawn with colours (n, 3), linearly blended in 1,024 shades: float32 (H, W, 3)."""
+    position = np.linspace(0, len(colours) - 1, _SHADES, dtype=np.float32)
     below = np.minimum(position.astype(np.int64), len(colours) - 2)
-    weight = (position - below)[..., None]
-    return np.asarray(colours[below] * (1 - weight) + colours[below + 1] * weight, np.float32)
+    weight = (position - below)[:, None]
+    shades = colours[below] * (1 - weight) + colours[below + 1] * weight
+    shade = np.clip(pattern * (_SHADES - 1) + 0.5, 0, _SHADES - 1).astype(np.int16)
+    return np.asarray(shades[shade], np.float32)
 
 
 def _axes() -> tuple[Array, Array]:

@@ -1,0 +1,89 @@
+"""What the convolutions are asked while they learn: which part is where, the labels of the scene, and which clip it is.
+
+heads = Heads(network, crop=64)
+losses, found = heads(activations, shares, labels, scenes, temperature=0.2)      # one number an objective
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from c3dvideo.learning.pretraining.batches import ALL_TASKS, NOT_ASKED
+from c3dvideo.network.c3d import C3D
+from c3dvideo.video.synthetic.figures import PARTS
+
+_PART_WEIGHTS = {"background": 0.4, "thing": 0.6, "skin": 1, "hair": 1, "eye": 4, "mouth": 4, "beard": 2, "hand": 2,
+                 "tool": 3, "clothes": 0.8, "flame": 4}  # fmt: skip
+"""Small parts count more, because there are few places that show them."""
+
+
+class Heads(nn.Module):
+    """Linear read-outs of parts from the last convolution of stages 3 to 5, and of labels and identity from pool5."""
+
+    weights: Tensor
+
+    def __init__(self, network: C3D, *, crop: int) -> None:
+        super().__init__()
+        steps = network.steps
+        self.part_layers = [steps[steps.index(f"pool{stage}") - 1] for stage in (3, 4, 5)]
+        widths = [len(network.get_submodule(name).get_parameter("weight")) for name in self.part_layers]
+        self.parts = nn.ModuleDict(
+            {name: nn.Conv3d(width, len(PARTS), 1) for name, width in zip(self.part_layers, widths, strict=True)}
+        )
+        n_inputs = widths[-1] * math.ceil(crop // 16 / 2) ** 2
+        self.trunk = nn.Sequential(
+            nn.Linear(n_inputs, 512, bias=False), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.2)
+        )
+        self.labels = nn.Linear(512, sum(map(len, ALL_TASKS.values())))
+        self.point = nn.Sequential(nn.Linear(512, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128))
+        self.register_buffer("weights", torch.tensor([_PART_WEIGHTS[part] for part in PARTS]), persistent=False)
+
+    def forward(
+        self, activations: Mapping[str, Tensor], shares: Tensor, labels: Tensor, scenes: Tensor, *, temperature: float
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Losses "parts", "labels" and "contrast", and for the log the accuracy of each task and of the contrast.
+
+        activations: of `part_layers` and pool5, of N views. shares: float (N, n_parts, t, h, w), see `random_view`.
+        labels: int64 (N, n_tasks), scenes: int64 (N,), see `Batch`.
+        """
+        losses, found = {"parts": shares.new_zeros(())}, {}
+        for name in self.part_layers:
+            loss = self._part_loss(self.parts[name](activations[name]).float(), shares)
+            losses["parts"] = losses["parts"] + loss
+            found[f"parts {name}"] = float(loss.detach())
+        hidden = self.trunk(activations["pool5"].float().flatten(1))
+        losses["labels"], accuracies = _label_loss(self.labels(hidden), labels)
+        losses["contrast"], found["contrast"] = _contrast(self.point(hidden), scenes, temperature)
+        return losses, found | accuracies
+
+    def _part_loss(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Cross-entropy against the share of each part in every cell."""
+        target = functional.adaptive_avg_pool3d(shares, logits.shape[2:])  # type: ignore[arg-type]
+        weighted = target * self.weights.view(1, -1, 1, 1, 1)
+        return -(weighted * logits.log_softmax(dim=1)).sum() / weighted.sum()
+
+
+def _label_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy summed over tasks, each weighted by the share of views that ask it, and the accuracy of each."""
+    loss, accuracies = logits.new_zeros(()), {}
+    parts = torch.split(logits, [len(names) for names in ALL_TASKS.values()], dim=1)
+    for task, part, target in zip(ALL_TASKS, parts, labels.T, strict=True):
+        asked = target != NOT_ASKED
+        if asked.any():
+            loss = loss + functional.cross_entropy(part[asked], target[asked], reduction="sum") / len(target)
+            accuracies[task] = float((part[asked].argmax(1) == target[asked]).float().mean())
+    return loss, accuracies
+
+
+def _contrast(points: Tensor, scenes: Tensor, temperature: float) -> tuple[Tensor, float]:
+    """Every point finds the others of its scene among all others; the loss, and how often the nearest is one."""
+    points = functional.normalize(points, dim=1)
+    itself = torch.eye(len(points), dtype=torch.bool, device=points.device)
+    similarity = (points @ points.T / temperature).masked_fill(itself, -torch.inf)
+    partner = (scenes[:, None] == scenes) & ~itself
+    likely = similarity.log_softmax(dim=1).masked_fill(~partner, 0)
+    loss = -(likely.sum(1) / partner.sum(1)).mean()
+    return loss, float(partner.gather(1, similarity.argmax(1)[:, None]).float().mean())
