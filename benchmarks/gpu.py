@@ -1,6 +1,11 @@
-"""Throughput on a GPU, where there is one: every precision beside plain eager fp32 and the matrix product rate."""
+"""Throughput on a GPU, where there is one: every precision beside plain eager fp32 and the matrix product rate, and
+from files to features."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -9,11 +14,16 @@ from torch import Tensor
 
 from benchmarks.network import GFLOP_A_CLIP, seeded_network
 from benchmarks.turns import Row, rows_of, take_turns
+from benchmarks.video import moving_texture
+from c3dvideo.features.extract import extract
+from c3dvideo.network.c3d import C3D
 from c3dvideo.network.direct import DTYPES, Precision, switches
 from c3dvideo.network.engine import Engine
+from c3dvideo.video.encode import write_video
 
 EAGER = "PyTorch eager fp32"
 DEFAULTS = "PyTorch eager, its own choice of fp32 or TF32"
+PAPER, PAPER_RATE = "the paper's K40", 313.9  # frames a second
 TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 3e-2, "fp16": 1e-2}
 
 
@@ -58,6 +68,38 @@ def measure(*, quick: bool) -> Iterator[Row]:
         yield Row(section="gpu model", name=f"{name}: matrix product", value=rate / 1000, unit="TFLOP/s")
     for name, engine in engines.items():
         yield Row(section="gpu from host", name=name, value=_streamed(engine, clips), unit="clips/s")
+    del engines, ways
+    for name in ("fp32", "bf16"):
+        alone = float(np.median(seconds[name])) / batch
+        yield from from_files(network, device="cuda:0", precision=name, alone=alone, n_videos=16 if quick else 128)
+
+
+def from_files(
+    network: C3D, *, device: str, precision: Precision, alone: float, n_videos: int, n_frames: int = 640
+) -> Iterator[Row]:
+    """320x240 H.264 files in, features out: frames a second, and whether the device or the decoders were busy.
+
+    alone: seconds a clip of the network by itself. The device counts as busy for as long as it needs by itself, so the
+    share is a lower bound; the decoders' is their threads' time at work.
+    """
+    section, workers = f"files to features, {precision}", len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        videos = Path(folder, "videos")
+        videos.mkdir()
+        write_video(videos / "0.mp4", moving_texture(n_frames, 240, 320))
+        for index in range(1, n_videos):
+            shutil.copyfile(videos / "0.mp4", videos / f"{index}.mp4")
+        done = extract(
+            [videos], Path(folder, "out"), weights=network, device=device, precision=precision, workers=workers
+        )
+    frames = 16 * done.clips_per_second
+    spent = done.timings
+    yield Row(section=section, name="all", value=frames, unit="frames/s", against=PAPER, ratio=frames / PAPER_RATE)
+    yield Row(section=section, name="device busy", value=alone * done.n_clips / done.seconds, unit="of wall")
+    at_work = (spent.check + spent.decode + spent.preprocess) / (workers * done.seconds)
+    yield Row(section=section, name=f"{workers} decoders busy", value=at_work, unit="of wall")
+    for name in ("waiting_for_clips", "waiting_for_writer"):
+        yield Row(section=section, name=name, value=getattr(spent, name) / done.seconds, unit="of wall")
 
 
 def _finished(run: Callable[[], object]) -> Callable[[], None]:

@@ -57,6 +57,35 @@ def main() -> None:
         captions=[name for name in synthetic.EVERYDAY for _ in range(2)],
         columns=2,
     )
+    draw_people()
+
+
+def draw_people() -> None:
+    """Two frames of a clip for every class that shows, each clip once."""
+    people = [
+        (task, name)
+        for task in ("shot", "touch", "tool", "hair", "beard", "view")
+        for name in synthetic.PEOPLE_TASKS[task]
+    ]
+    used: set[int] = set()
+    draw_grid(
+        FIGURES / "synthetic_people.png",
+        [strip(first_people(task, name, used), height=96, width=96)[:, 192:384] for task, name in people],
+        captions=[f"{task}: {name}" for task, name in people],
+        columns=6,
+    )
+
+
+def first_people(task: str, name: str, used: set[int]) -> synthetic.Scene:
+    """The first unused people of seed 0 with this label, near enough to see it and in enough light."""
+    for index in count():
+        scene = synthetic.draw_people(seed=0, index=index)
+        near = task == "shot" or scene.labels["shot"] == "face"
+        clear = scene.light[0] > 0.8 and scene.noise < 5 and scene.labels["table"] == "none" and index not in used
+        if scene.labels.get(task) == name and near and clear:
+            used.add(index)
+            return scene
+    raise AssertionError
 
 
 def first_look(task: str, name: str) -> synthetic.Scene:
