@@ -1,7 +1,6 @@
 """Throughput on a GPU, where there is one: every precision beside plain eager fp32 and the matrix product rate, and
 from files to features."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from benchmarks.video import moving_texture
 from c3dvideo.features.extract import extract
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.direct import DTYPES, Precision, switches
+from c3dvideo.network.doctor import n_cores
 from c3dvideo.network.engine import Engine
 from c3dvideo.video.encode import write_video
 
@@ -82,7 +82,7 @@ def from_files(
     alone: seconds a clip of the network by itself. The device counts as busy for as long as it needs by itself, so the
     share is a lower bound; the decoders' is their threads' time at work.
     """
-    section, workers = f"files to features, {precision}", len(os.sched_getaffinity(0))
+    section, workers = f"files to features, {precision}", n_cores()
     with tempfile.TemporaryDirectory() as folder:
         videos = Path(folder, "videos")
         videos.mkdir()

@@ -16,9 +16,10 @@ from c3dvideo import C3D
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features import processes
 from c3dvideo.features.extract import ExtractSummary, extract
-from c3dvideo.features.recipe import _n_cores, make_recipe
+from c3dvideo.features.recipe import make_recipe
 from c3dvideo.features.store import Failure, append_failure, list_features, read_failures, read_features
 from c3dvideo.features.work import Settled, work
+from c3dvideo.network.doctor import n_cores
 from c3dvideo.network.weights import save_folder
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.sources import Source
@@ -143,7 +144,7 @@ def test_files_do_not_tell_which_gpu_wrote_them(videos: Path, tmp_path: Path, ti
 def test_the_cores_are_shared(tiny_network: C3D) -> None:
     recipe = make_recipe(tiny_network, layers=["fc6"], n_processes=10_000)
     assert recipe.workers == 1
-    assert make_recipe(tiny_network, layers=["fc6"]).workers == max(1, _n_cores() // 4)
+    assert make_recipe(tiny_network, layers=["fc6"]).workers == max(1, n_cores() // 4)
 
 
 def test_a_process_that_dies_takes_its_own_videos_only(videos: Path, tmp_path: Path, weights: Path) -> None:

@@ -4,7 +4,6 @@ recipe = make_recipe("my_weights", layers=["fc6"], plan=ClipPlan(stride_frames=8
 recipe.settings                      # the same, as JSON: what a folder of features is known by
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from c3dvideo.errors import UsageError
 from c3dvideo.features.store import FORMAT
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.direct import Precision
+from c3dvideo.network.doctor import n_cores
 from c3dvideo.network.engine import Engine, EngineName
 from c3dvideo.network.weights import fingerprint, load_weights
 from c3dvideo.video.clips import ClipPlan
@@ -97,7 +97,7 @@ def make_recipe(
     if batch_size is not None and runner.device.type != "cpu":
         runner.batch_clips = batch_size  # a GPU fills every call up to this many
     on_cpu = runner.device.type == "cpu"
-    n_cores = max(1, _n_cores() // n_processes)
+    cores = max(1, n_cores() // n_processes)
     return Recipe(
         network=network,
         engine=runner,
@@ -106,7 +106,7 @@ def make_recipe(
         label=_label(weights),
         batch_size=runner.batch_clips if batch_size is None else batch_size,
         # Beside a network on the CPU, decoding needs a fraction of a core; a GPU takes all that the cores can decode.
-        workers=workers or max(1, n_cores // 4 if on_cpu else n_cores),
+        workers=workers or max(1, cores // 4 if on_cpu else cores),
     )
 
 
@@ -158,7 +158,3 @@ def _label(weights: str | Path | C3D | None) -> str:
     if isinstance(weights, C3D):
         return "a network in memory"
     return "the default weights" if weights is None else f"weights {weights}"
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,7 +7,6 @@ Drawing a scene costs about as much as learning from it, so every batch is used 
 same again in another order, seen by other cameras.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from c3dvideo.learning.pretraining.recipe import PretrainRecipe
+from c3dvideo.network.doctor import n_cores
 from c3dvideo.video.synthetic import (
     MOTION_TASKS,
     PEOPLE_TASKS,
@@ -56,9 +56,9 @@ class Batch:
 
 
 def batches(recipe: PretrainRecipe, kind: Kind, *, first: int, n_workers: int | None = None) -> Iterator[Batch]:
-    """The batches of the steps from `first` on, without end; n_workers: processes, one a processor when None, 0 for
+    """The batches of the steps from `first` on, without end; n_workers: processes, one a core when None, 0 for
     none."""
-    workers = os.cpu_count() or 1 if n_workers is None else n_workers
+    workers = n_cores() if n_workers is None else n_workers
     block = first // (2 * BLOCK)
     source: DataLoader[Batch] = DataLoader(
         _Drawn(recipe, kind),
@@ -69,13 +69,10 @@ def batches(recipe: PretrainRecipe, kind: Kind, *, first: int, n_workers: int | 
     )
     fresh, step = iter(source), 2 * BLOCK * block
     while True:
-        kept = []
-        for _ in range(BLOCK):
-            kept.append(next(fresh))
-            if step >= first:
-                yield kept[-1]
-            step += 1
-        for place in np.random.default_rng([recipe.seed, block]).permutation(BLOCK):
+        kept: list[Batch] = []
+        for place in (*range(BLOCK), *np.random.default_rng([recipe.seed, block]).permutation(BLOCK)):
+            if place == len(kept):
+                kept.append(next(fresh))
             if step >= first:
                 yield kept[place]
             step += 1
@@ -90,13 +87,16 @@ class _Drawn(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         size, side = self.recipe.batch_size, self.recipe.crop * 5 // 4
+        half = side // 2
         seed = 10 * self.recipe.seed + {"clips": 2, "stills": 4}[self.kind]
         scenes = [draw_any(seed, number * size + place, self.recipe.people_share) for place in range(size)]
         labels = torch.tensor([_classes(scene) for scene in scenes])
         if self.kind == "clips":
             return Batch(
                 clips=render(scenes, height=side, width=side),
-                parts=torch.stack([_parts(scene, side // 2, slice(1, None, 2)) for scene in scenes]),
+                parts=torch.stack(
+                    [render_parts(scene, height=half, width=half, frames=slice(1, None, 2)) for scene in scenes]
+                ),
                 labels=labels,
                 scenes=torch.arange(size),
             )
@@ -104,7 +104,7 @@ class _Drawn(Dataset[Batch]):
         labels[:, [task in MOTION_TASKS for task in ALL_TASKS]] = NOT_ASKED
         return Batch(
             clips=render(scenes, height=side, width=side).transpose(1, 2).flatten(0, 1)[:, :, None],
-            parts=torch.cat([_parts(scene, side // 2, slice(None)) for scene in scenes])[:, None],
+            parts=torch.cat([render_parts(scene, height=half, width=half) for scene in scenes])[:, None],
             labels=labels.repeat_interleave(len(STILLS), dim=0),
             scenes=torch.arange(size).repeat_interleave(len(STILLS)),
         )
@@ -123,10 +123,6 @@ def _stills(scene: Scene) -> Scene:
     return replace(
         scene, movement=replace(movement, objects=movement.objects[:, chosen], camera=movement.camera[chosen])
     )
-
-
-def _parts(scene: Scene, side: int, frames: slice) -> Tensor:
-    return render_parts(scene, height=side, width=side, frames=frames)
 
 
 def _classes(scene: Scene) -> list[int]:

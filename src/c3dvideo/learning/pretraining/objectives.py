@@ -4,7 +4,6 @@ heads = Heads(network, crop=64)
 losses, found = heads(activations, shares, labels, scenes, temperature=0.2)      # one number an objective
 """
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -33,7 +32,7 @@ class Heads(nn.Module):
         self.parts = nn.ModuleDict(
             {name: nn.Conv3d(width, len(PARTS), 1) for name, width in zip(self.part_layers, widths, strict=True)}
         )
-        n_inputs = widths[-1] * math.ceil(crop // 16 / 2) ** 2
+        n_inputs = widths[-1] * (crop // 32) ** 2
         self.trunk = nn.Sequential(
             nn.Linear(n_inputs, 512, bias=False), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.2)
         )

@@ -18,14 +18,14 @@ class PretrainRecipe:
     """Everything that decides what comes out, written to the card's provenance.
 
     people_share: of the scenes that show people; the others are research scenes.
+
     Closed form: filter_clips are what the convolutions are fitted on, fc_clips those for fc6 and fc7,
     everyday_clips clips of each everyday class for fc8, n_directions the principal directions of fc6 that fc7 looks at.
     ridges, active: how little each stage whitens and how often its units are active, see `whitening`.
 
     Gradients: still_steps steps on single frames, then n_steps on clips, of batch_size scenes, each frame or clip in
-    two views of crop x crop pixels. The three weights scale the losses, see
-    `objectives`; `temperature` divides the similarities. precision: "auto" is bf16 where the hardware multiplies it,
-    and stored as what was chosen.
+    two views of crop x crop pixels. The three weights scale the losses, see `objectives`; `temperature` divides the
+    similarities. precision: "auto" is bf16 where the hardware multiplies it, and stored as what was chosen.
     """
 
     seed: int = 0

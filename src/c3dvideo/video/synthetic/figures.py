@@ -66,7 +66,7 @@ class Person:
 
 
 def draw_person(rng: np.random.Generator) -> Person:
-    """Somebody, uniform over views, hair, beards, eyes and mouths."""
+    """Somebody; frontal views, hair and bare chins are more frequent than the others."""
     view = str(rng.choice(VIEWS, p=(0.5, 0.2, 0.2, 0.1)))
     turn = {"frontal": rng.uniform(-0.35, 0.35), "left": -rng.uniform(0.4, 1.0), "right": rng.uniform(0.4, 1.0)}
     hair_colour = str(rng.choice(list(HAIR_COLOURS), p=(0.3, 0.3, 0.2, 0.1, 0.1)))
@@ -96,7 +96,6 @@ def head(person: Person, rng: np.random.Generator) -> Sprite:
     """A head with its hair, without its mouth (see `mouth`)."""
     canvas = _Canvas()
     tall, wide = HEAD, HEAD * person.width
-    face_field = _ellipse(0, 0, wide * (1 + 0.12 * abs(person.turn)), tall, power=2.2)
     tone = _lit(person, person.skin, wide, tall) * (1 + 0.03 * spectral_noise(rng, 0.8, SPRITE_SIZE))
     streaks = _streaks(rng)
     hair_tone = _lit(person, person.hair_tone, wide * 1.2, tall * 1.15) * (1 + rng.uniform(0.1, 0.4) * streaks)
@@ -113,26 +112,30 @@ def head(person: Person, rng: np.random.Generator) -> Sprite:
         cap = np.maximum(cap, _ellipse(lock - person.turn * wide, -tall * rng.uniform(0.6, 1.1), knot, knot))
     if person.hair != "none":
         canvas.paint(_soft(cap), 0.8 * hair_tone, "hair")
-    for side in (-1, 1):
-        ear = _ellipse(side * wide - 0.35 * person.turn * wide, 0.02, 0.08, 0.14)
-        canvas.paint(_soft(ear) * (person.hair in ("none", "short", "tied")), 0.85 * tone, "skin")
-    canvas.paint(_soft(face_field), tone, "skin")
-    if person.beard != "none" and not behind:
-        _paint_beard(canvas, person, rng, _soft(face_field))
+    if person.hair != "long":
+        for side in (-1, 1):
+            ear = _ellipse(side * wide - 0.35 * person.turn * wide, 0.02, 0.08, 0.14)
+            canvas.paint(_soft(ear), 0.85 * tone, "skin")
+    face = _soft(_ellipse(0, 0, wide * (1 + 0.12 * abs(person.turn)), tall, power=2.2))
+    canvas.paint(face, tone, "skin")
     if not behind:
-        _paint_features(canvas, person, rng, _soft(face_field))
+        if person.beard != "none":
+            _paint_beard(canvas, person, rng, face)
+        _paint_features(canvas, person, rng, face)
     if person.hair != "none" or behind:
         line = -rng.uniform(0.3, 0.6) * tall + rng.uniform(-0.2, 0.5) * np.abs(_X - lock) + 0.2 * lock * _X
-        fringe = (
-            np.minimum(cap, line - _Y) if not behind else np.maximum(cap, _ellipse(0, -0.1 * tall, wide, tall * 0.95))
-        )
-        side_hair = rng.uniform(0.75, 0.95) * wide - np.abs(_X + 0.5 * person.turn * wide)
-        cover = fringe
-        if not behind and person.hair in ("long", "short"):
-            low = 1.2 if person.hair == "long" else rng.uniform(-0.1, 0.25) * tall
-            cover = np.maximum(fringe, np.minimum(np.minimum(cap, -side_hair), low - _Y))
-        tone_of_cover = hair_tone if person.hair != "none" else tone
-        canvas.paint(_soft(cover), tone_of_cover, "hair" if person.hair != "none" else "skin")
+        temples = np.abs(_X + 0.5 * person.turn * wide) - rng.uniform(0.75, 0.95) * wide
+        if behind:
+            cover = np.maximum(cap, _ellipse(0, -0.1 * tall, wide, tall * 0.95))
+        else:
+            cover = np.minimum(cap, line - _Y)
+            if person.hair != "tied":
+                low = 1.2 if person.hair == "long" else rng.uniform(-0.1, 0.25) * tall
+                cover = np.maximum(cover, np.minimum(np.minimum(cap, temples), low - _Y))
+        if person.hair == "none":
+            canvas.paint(_soft(cover), tone, "skin")
+        else:
+            canvas.paint(_soft(cover), hair_tone, "hair")
     return canvas.picture, canvas.parts
 
 
@@ -169,24 +172,17 @@ def _paint_features(canvas: "_Canvas", person: Person, rng: np.random.Generator,
         lid = _ellipse(x, eye_y, long * squeeze, high)
         if person.eyes_open:
             canvas.paint(inside * _soft(lid, 80), np.full((3, 1, 1), 0.9), "eye")
-            canvas.paint(
-                inside * _soft(np.minimum(lid, _ellipse(x + 0.3 * long * person.turn, eye_y, high, high)), 80),
-                iris,
-                "eye",
-            )
-        lash = np.minimum(lid + 0.012, (eye_y + 0.2 * high if person.eyes_open else eye_y + 2 * high) - _Y)
-        lash = (
-            np.minimum(lash, 0.02 - np.abs(lid))
-            if person.eyes_open
-            else 0.018
-            - np.abs(_Y - eye_y - 0.6 * high * (1 - ((_X - x) / long) ** 2))
-            - 10 * np.maximum(np.abs(_X - x) - long, 0)
-        )
+            disc = _ellipse(x + 0.3 * long * person.turn, eye_y, high, high)
+            canvas.paint(inside * _soft(np.minimum(lid, disc), 80), iris, "eye")
+            upper = np.minimum(lid + 0.012, eye_y + 0.2 * high - _Y)
+            lash = np.minimum(upper, 0.02 - np.abs(lid))
+        else:
+            hanging = _Y - eye_y - 0.6 * high * (1 - ((_X - x) / long) ** 2)
+            lash = 0.018 - np.abs(hanging) - 10 * np.maximum(np.abs(_X - x) - long, 0)
         canvas.paint(inside * _soft(lash, 80), 0.4 * dark, "eye")
         arch = _Y - (eye_y - brow_gap) - 0.6 * (_X - x) ** 2 - 0.08 * side * (_X - x)
-        canvas.paint(
-            inside * _soft(np.minimum(brow - np.abs(arch), 1.25 * long * squeeze - np.abs(_X - x)), 60), dark, None
-        )
+        stroke = np.minimum(brow - np.abs(arch), 1.25 * long * squeeze - np.abs(_X - x))
+        canvas.paint(inside * _soft(stroke, 60), dark, None)
     nose_x, nose_y = shift * 1.5, rng.uniform(0.18, 0.3) * tall
     lit = np.sign(person.light[0]) or 1.0
     bridge = np.minimum(
@@ -238,14 +234,14 @@ def body(person: Person, pattern: Array, rng: np.random.Generator) -> Sprite:
         clothes, part = _lit(person, person.skin, 0.9, 1.4), "skin"
     else:
         step = np.arange(SPRITE_SIZE) * rng.uniform(0.4, 1.6)
-        cut = pattern[np.ix_((step).astype(int) % MAP_SIZE, (step + rng.integers(MAP_SIZE)).astype(int) % MAP_SIZE)]
+        cut = pattern[np.ix_(step.astype(int) % MAP_SIZE, (step + rng.integers(MAP_SIZE)).astype(int) % MAP_SIZE)]
         colours = palette(rng)
         if rng.uniform() < 0.5:
             colours = 0.85 * colours[:1] + 0.15 * colours
         clothes, part = colourise(cut, colours).transpose(2, 0, 1), "clothes"
         clothes = clothes * np.clip(_shading(person, 0.95, 1.6), 0.3, 1.3)
     if (deep := rng.uniform(-0.3, 0.5)) > 0:
-        collar = np.minimum(deep - 0.35 - _Y - 1.5 * np.abs(_X), 1.0)
+        collar = deep - 0.35 - _Y - 1.5 * np.abs(_X)
         chest = np.minimum(chest, -collar)
         canvas.paint(_soft(np.minimum(collar, _Y - top)), 0.9 * _lit(person, person.skin, 0.6, 1.2), "skin")
     canvas.paint(_soft(chest), clothes, part)
@@ -298,8 +294,7 @@ def _paint_tool(canvas: "_Canvas", tool: str, length: float, fist: float, rng: n
             canvas.paint(_soft(_box(0, 0, 0.06, thin * 1.1, 0.01), 60), tip, "tool")
     elif tool == "box":
         thick = rng.uniform(0.1, 0.2)
-        barrel = np.minimum(_box(-length / 2, -thick, length / 2, thick, 0.08), 1.0)
-        canvas.paint(_soft(barrel), colour, "tool")
+        canvas.paint(_soft(_box(-length / 2, -thick, length / 2, thick, 0.08)), colour, "tool")
         canvas.paint(_soft(_ellipse(0, -thick, 0.05, thick)), 0.3 * colour, "tool")
         canvas.paint(_soft(_box(-length, 0.15, 0.08, 0.35, 0.05)), 0.9 * colour, "tool")
     elif tool == "scissors":
