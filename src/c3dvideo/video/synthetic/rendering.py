@@ -49,9 +49,7 @@ def _render_batch(scenes: Sequence[Scene], height: int, width: int, device: str 
         rows = [row for row, scene in enumerate(scenes) if layer < len(scene.sprites)]
         sprites = torch.from_numpy(np.stack([scenes[row].sprites[layer] for row in rows])).to(device)
         tracks = np.stack([scenes[row].movement.objects[layer] for row in rows])
-        lookups = torch.from_numpy(_object_lookup(tracks, aspect)).to(device)
-        ripple = torch.from_numpy(tracks[..., [RIPPLE, RIPPLE_PHASE]].astype(np.float32)).to(device)
-        things = _look_up(sprites, lookups, height, width, ripple=ripple if tracks[..., RIPPLE].any() else None)
+        things = _look_up_sprites(sprites, tracks, height, width)
         pictures[rows] = torch.lerp(pictures[rows], things[:, :, :3], things[:, :, 3:])
     clips = [_finish(picture, scene) for picture, scene in zip(pictures, scenes, strict=True)]
     return torch.stack(clips).view(len(scenes), n_frames, 3, height, width).transpose(1, 2).contiguous()
@@ -63,8 +61,8 @@ def render_parts(scene: Scene, *, height: int, width: int, frames: slice = slice
     seen = torch.zeros(len(scene.movement.camera[frames]), height, width)
     parts = np.where(scene.sprites[:, 3] > 0.5, THING, 0) if scene.parts is None else scene.parts
     for part, track in zip(parts, scene.movement.objects, strict=True):
-        lookups = torch.from_numpy(_object_lookup(track[None, frames], width / height))
-        found = _look_up(torch.from_numpy(part)[None, None].float(), lookups, height, width, mode="nearest")[0, :, 0]
+        sprite = torch.from_numpy(part)[None, None].float()
+        found = _look_up_sprites(sprite, track[None, frames], height, width, mode="nearest")[0, :, 0]
         seen = torch.where(found > 0, found, seen)
     return seen.to(torch.uint8)
 
@@ -88,6 +86,15 @@ def _object_lookup(tracks: Any, aspect: float) -> Array:
         [-aspect * sine * along, cosine * along, (sine * x - cosine * y) * along],
     ]
     return np.asarray(np.moveaxis(np.asarray(rows), (0, 1), (-2, -1)), np.float32)
+
+
+def _look_up_sprites(sprites: Tensor, tracks: Any, height: int, width: int, *, mode: str = "bilinear") -> Tensor:
+    """(N, T, C, height, width): sprites (N, C, S, S) where their tracks (N, T, 7) put them."""
+    lookups = torch.from_numpy(_object_lookup(tracks, width / height)).to(sprites.device)
+    ripple = None
+    if tracks[..., RIPPLE].any():
+        ripple = torch.from_numpy(tracks[..., [RIPPLE, RIPPLE_PHASE]].astype(np.float32)).to(sprites.device)
+    return _look_up(sprites, lookups, height, width, mode=mode, ripple=ripple)
 
 
 def _look_up(
