@@ -18,6 +18,7 @@ from c3dvideo.learning.training.folding import with_batch_norm
 from c3dvideo.network.weights import load_weights
 from c3dvideo.video.synthetic import MOTION_TASKS
 from c3dvideo.video.synthetic.figures import PARTS
+from c3dvideo.video.synthetic.maps import MOVES
 
 TINY = PretrainRecipe(
     stages=((4,), (4,), (4,), (4,), (4,)),
@@ -110,7 +111,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: 
 
     def stop_in_each_phase(*args: object) -> object:
         calls.append(args)
-        if len(calls) in (3, 7):
+        if len(calls) in (3, 10):  # in the third step of the phase, of one loss a step and of two
             raise KeyboardInterrupt
         return step(*args)  # type: ignore[arg-type]
 
@@ -119,7 +120,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: 
         with pytest.raises(KeyboardInterrupt):
             pretrain(tmp_path / "stopped", recipe=recipe, device="cpu")
     resumed = weights_of(pretrain(tmp_path / "stopped", recipe=recipe, device="cpu"))
-    assert len(calls) == 8, "steps after the last checkpoint are taken again, and no others"
+    assert len(calls) == 12, "steps after the last checkpoint are taken again, and no others"
     convolutions = [name for name in whole if name.startswith("conv")]
     assert len(convolutions) == 10
     assert all(whole[name].equal(resumed[name]) for name in convolutions)
@@ -143,12 +144,14 @@ def test_batches_come_twice_and_start_anywhere(kind: str, monkeypatch: pytest.Mo
 def test_stills_are_four_moments_of_a_scene_without_labels_of_motion() -> None:
     batch = next(batches(TINY, "stills", first=0, n_workers=0))
     assert batch.clips.shape == (8, 3, 1, 40, 40) and batch.clips.dtype == torch.uint8
-    assert batch.parts.shape == (8, 1, 20, 20) and batch.parts.max() < len(PARTS)
+    assert batch.maps.shape == (8, 1, 1, 20, 20) and batch.maps.max() < len(PARTS)
     assert batch.scenes.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     motion = torch.tensor([task in MOTION_TASKS for task in ALL_TASKS])
     assert (batch.labels[:, motion] == NOT_ASKED).all() and (batch.labels[:, ~motion] != NOT_ASKED).any()
     clips = next(batches(TINY, "clips", first=0, n_workers=0))
-    assert clips.clips.shape == (2, 3, 16, 40, 40) and clips.parts.shape == (2, 8, 20, 20)
+    assert clips.clips.shape == (2, 3, 16, 40, 40) and clips.maps.shape == (2, 2, 8, 20, 20)
+    assert clips.maps[:, 1].max() < len(MOVES)
+    assert (clips.labels[:, ~motion] == NOT_ASKED).all() and (clips.labels[:, motion] != NOT_ASKED).any()
 
 
 def test_the_share_of_people() -> None:
@@ -175,44 +178,65 @@ def test_single_frames_meet_the_middle_of_every_kernel() -> None:
     assert found["pool5"].shape == (3, 4, 1, 1, 1)
 
 
-def test_every_objective_learns() -> None:
-    """On one batch again and again, all three losses fall: each is connected to the convolutions."""
+@pytest.mark.parametrize("kind", ["stills", "clips"])
+def test_every_objective_learns(kind: str) -> None:
+    """On one batch again and again, all losses fall: each is connected to the convolutions."""
     torch.manual_seed(0)
     network = C3D(num_classes=2, stages=((8,), (8,), (8,), (8,), (8,)), fc_width=4, crop_size=32)
     with_batch_norm(network, skip=("fc6", "fc7"))
     heads = Heads(network, crop=32).eval()  # no dropout
-    batch = next(batches(dataclasses.replace(TINY, batch_size=4), "stills", first=0, n_workers=0))
-    views, shares = random_view(batch.clips, batch.parts, crop=32, generator=torch.Generator().manual_seed(0))
+    batch = next(batches(dataclasses.replace(TINY, batch_size=4), kind, first=0, n_workers=0))  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    pairs = [random_view(batch.clips, batch.maps, crop=32, generator=generator) for _ in range(2)]
+    views, maps = (torch.cat(each) for each in zip(*pairs, strict=True))
     parameters = [*network.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=5e-3)
     history = []
     for _ in range(30):
-        seen = dict(steps_of_stills(network, views))
-        losses, found = heads(seen, shares, batch.labels, batch.scenes, temperature=0.2)
+        seen = dict(gradients._STEPS[kind](network, views))  # type: ignore[index]
+        losses, found = heads(seen, maps, batch.labels.repeat(2, 1), batch.scenes.repeat(2), temperature=0.2)
         optimizer.zero_grad()
-        sum(losses.values()).backward()  # type: ignore[union-attr]
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         history.append({name: float(loss.detach()) for name, loss in losses.items()})
-    assert set(history[0]) == {"parts", "labels", "contrast"} and "touch" in found
-    assert all(history[-1][name] < 0.8 * value for name, value in history[0].items())
+    assert set(history[0]) == {"parts", "labels", "contrast"} | ({"moves"} if kind == "clips" else set())
+    assert ("horizontal" in found) == (kind == "clips") != ("touch" in found)
+    assert all(history[-1][name] < 0.85 * value for name, value in history[0].items()), (history[0], history[-1])
+
+
+def test_units_that_look_for_movement_start_by_comparing_frames() -> None:
+    """Every second unit, and no other, tells a clip from the same one backwards, by places moved along its way."""
+    network = C3D(num_classes=2, stages=((16,), (4,), (4,), (4,), (4,)), fc_width=4, crop_size=32)
+    with_batch_norm(network, skip=("fc6", "fc7"))
+    before = network.conv1a.weight.detach().clone()
+    gradients._start_side_taps(network)
+    weight = network.conv1a.weight.detach()
+    assert weight[::2, :, 1].equal(before[::2, :, 1]) and not weight[::2, :, [0, 2]].any()
+    clip = torch.rand(1, 3, 3, 20, 20)
+    answers, backwards = (torch.nn.functional.conv3d(x, weight)[0, :, 0] for x in (clip, clip.flip(2)))
+    assert answers[::2].allclose(backwards[::2]) and (answers[1::2] - backwards[1::2]).abs().amax((1, 2)).min() > 0.01
+    unit = 3  # the second that looks for movement: to the left
+    assert weight[unit, :, 2, :, :2].equal(before[unit, :, 1, :, 1:]) and not weight[unit, :, 2, :, 2].any()
+    assert weight[unit, :, 0, :, 1:].equal(-before[unit, :, 1, :, :2]) and not weight[unit, :, 0, :, 0].any()
 
 
 def test_views_keep_size_range_time_and_the_places_of_parts() -> None:
     clips = torch.arange(16, dtype=torch.uint8).view(1, 1, 16, 1, 1).expand(2, 3, 16, 80, 80) * 12
-    parts = torch.zeros(2, 8, 40, 40, dtype=torch.uint8)
-    parts[:, :, :, 20:] = 2
-    view, shares = random_view(clips, parts, crop=64, generator=torch.Generator().manual_seed(0))
-    assert view.shape == (2, 3, 16, 64, 64) and shares.shape == (2, len(PARTS), 8, 32, 32)
+    parts = torch.zeros(2, 2, 8, 40, 40, dtype=torch.uint8)
+    parts[..., 20:] = 2
+    parts[:, 1] += 1
+    view, maps = random_view(clips, parts, crop=64, generator=torch.Generator().manual_seed(0))
+    assert view.shape == (2, 3, 16, 64, 64) and maps.shape == (2, 2, 8, 32, 32)
     assert view.min() >= 0 and view.max() <= 255
     brightness = view.mean(dim=(1, 3, 4))
     assert (brightness.diff(dim=1) > -1e-3).all(), "frames stay in order"
     assert not view[0].equal(view[1])
-    assert (shares.sum(1) == 1).all() and shares[:, [0, 2]].sum(1).min() == 1
+    assert set(maps[:, 0].unique().tolist()) == {0, 2} and maps[:, 1].equal(maps[:, 0] + 1)
     halves = torch.where(torch.arange(80) < 40, 0, 200).to(torch.uint8).expand(2, 3, 16, 80, 80)
-    view, shares = random_view(halves, parts, crop=64, generator=torch.Generator().manual_seed(3))
+    view, maps = random_view(halves, parts, crop=64, generator=torch.Generator().manual_seed(3))
     for clip in range(2):
         bright = view[clip, 0, 0].view(32, 2, 32, 2)[10, 0, :, 0]
-        right = shares[clip, 2, 0, 10] > 0.5
+        right = maps[clip, 0, 0, 10] == 2
         assert right.any() and (~right).any(), "the seed shows both halves"
         assert bright[right].min() >= bright[~right].max() - 1, "what is on the right of the clip is so in its parts"
 

@@ -9,7 +9,6 @@ import torch
 from c3dvideo.video import synthetic
 from c3dvideo.video.synthetic import PEOPLE_TASKS, Scene, draw_people, render, render_parts
 from c3dvideo.video.synthetic.figures import PARTS
-from c3dvideo.video.synthetic.motions import RIPPLE, RIPPLE_PHASE, SIZE, Movement
 from c3dvideo.video.synthetic.people import SHOTS, _Stage
 
 
@@ -72,25 +71,6 @@ def test_parts_lie_where_the_picture_changes(scenes: list[Scene]) -> None:
             assert clip[flame].mean() > clip[~flame].mean()
             checked += 1
     assert checked > 3
-
-
-def test_research_scenes_have_things_where_their_sprites_are() -> None:
-    scene = synthetic.draw_scene(seed=0, index=3)
-    shown = render_parts(scene, height=40, width=40)
-    assert shown.shape == (16, 40, 40) and set(shown.unique().tolist()) == {0, PARTS.index("thing")}
-
-
-def test_parts_ripple_with_the_picture() -> None:
-    """A thing without a place to hide: its part is where the picture differs from the same one without it."""
-    movement = Movement(np.zeros((1, 16, 7)), np.zeros((16, 2)))
-    movement.objects[0, :, [SIZE, RIPPLE]] = np.array([[np.log(0.5)], [0.3]])
-    movement.objects[0, :, RIPPLE_PHASE] = np.arange(16)
-    sprite = np.ones((1, 4, 96, 96), np.float32)
-    scene = Scene(backdrop=np.zeros((3, 160, 160), np.float32), sprites=sprite, movement=movement)
-    bright = render([scene], height=64, width=64)[0, 0] > 127
-    thing = render_parts(scene, height=64, width=64) == PARTS.index("thing")
-    assert (bright != thing).float().mean() < 0.01
-    assert (thing[0] != thing[3]).float().mean() > 0.02, "the thing ripples"
 
 
 def test_a_gesture_of_any_frequency_visits_the_same_phases() -> None:

@@ -26,6 +26,7 @@ from c3dvideo.video.synthetic import (
     draw_people,
     draw_scene,
     render,
+    render_moves,
     render_parts,
 )
 
@@ -44,13 +45,14 @@ STILLS = (1, 5, 9, 13)
 class Batch:
     """N clips; of stills, N is four times the number of scenes and T and t are 1.
 
-    clips: uint8 (N, 3, T, S, S), RGB, where S is 1.25 crops. parts: uint8 (N, t, S / 2, S / 2), what every second frame
-    shows, numbers into `figures.PARTS`. labels: int64 (N, n_tasks), the class of every task in `ALL_TASKS` or
-    NOT_ASKED, which all motion tasks are of stills. scenes: int64 (N,), which clips show the same scene.
+    clips: uint8 (N, 3, T, S, S), RGB, where S is 1.25 crops. maps: uint8 (N, 1 or 2, t, S / 2, S / 2), of every second
+    frame what it shows, numbers into `figures.PARTS`, and of clips where that is going, numbers into `maps.MOVES`.
+    labels: int64 (N, n_tasks), the class of every task in `ALL_TASKS` or NOT_ASKED, which motion tasks are of stills
+    and all others of clips. scenes: int64 (N,), which clips show the same scene.
     """
 
     clips: Tensor
-    parts: Tensor
+    maps: Tensor
     labels: Tensor
     scenes: Tensor
 
@@ -89,22 +91,22 @@ class _Drawn(Dataset[Batch]):
         size, side = self.recipe.batch_size, self.recipe.crop * 5 // 4
         half = side // 2
         seed = 10 * self.recipe.seed + {"clips": 2, "stills": 4}[self.kind]
-        scenes = [draw_any(seed, number * size + place, self.recipe.people_share) for place in range(size)]
+        people = self.recipe.people_share if self.kind == "stills" else self.recipe.clip_people_share
+        scenes = [draw_any(seed, number * size + place, people) for place in range(size)]
         labels = torch.tensor([_classes(scene) for scene in scenes])
+        of_motion = torch.tensor([task in MOTION_TASKS for task in ALL_TASKS])
+        labels[:, of_motion if self.kind == "stills" else ~of_motion] = NOT_ASKED
         if self.kind == "clips":
             return Batch(
                 clips=render(scenes, height=side, width=side),
-                parts=torch.stack(
-                    [render_parts(scene, height=half, width=half, frames=slice(1, None, 2)) for scene in scenes]
-                ),
+                maps=torch.stack([_maps_of_clip(scene, half) for scene in scenes]),
                 labels=labels,
                 scenes=torch.arange(size),
             )
         scenes = [_stills(scene) for scene in scenes]
-        labels[:, [task in MOTION_TASKS for task in ALL_TASKS]] = NOT_ASKED
         return Batch(
             clips=render(scenes, height=side, width=side).transpose(1, 2).flatten(0, 1)[:, :, None],
-            parts=torch.cat([render_parts(scene, height=half, width=half) for scene in scenes])[:, None],
+            maps=torch.cat([render_parts(scene, height=half, width=half) for scene in scenes])[:, None, None],
             labels=labels.repeat_interleave(len(STILLS), dim=0),
             scenes=torch.arange(size).repeat_interleave(len(STILLS)),
         )
@@ -114,6 +116,12 @@ def draw_any(seed: int, index: int, people_share: float) -> Scene:
     """Scene `index` of a row in which so many show people and the others are research scenes."""
     people = np.random.default_rng([seed, index, 5]).uniform() < people_share
     return draw_people(seed=seed, index=index) if people else draw_scene(seed=seed, index=index)
+
+
+def _maps_of_clip(scene: Scene, side: int) -> Tensor:
+    """Parts and moves of every second frame, uint8 (2, t, side, side)."""
+    frames = slice(1, None, 2)
+    return torch.stack([of(scene, height=side, width=side, frames=frames) for of in (render_parts, render_moves)])
 
 
 def _stills(scene: Scene) -> Scene:

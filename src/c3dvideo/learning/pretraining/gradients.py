@@ -1,10 +1,10 @@
-"""Gradient steps on the convolutions, first on single frames and then on clips; resumable to the same weights.
+"""Gradient steps on the convolutions, first on single frames and then on clips as well; resumable to the same weights.
 
 network = learn(network, Path("run"), recipe, clips, device)
 
 A frame costs a sixteenth of a clip, and most of what there is to know of faces, hands and textures is in one. On single
-frames only the middle of every kernel is used; the taps beside it, which see the frame before and after, start small
-once clips follow.
+frames only the middle of every kernel is used; once clips join, the taps beside it, which see the frame before and
+after, start as detectors of movement. Single frames go on then, beside every clip, so that looks are not forgotten.
 """
 
 import json
@@ -31,10 +31,10 @@ from c3dvideo.progress import progress
 
 _CHECKPOINT_EVERY = 100
 _SETTLING_BATCH = 16
-_RATES = {"stills": 1.0, "clips": 0.5}
-"""Highest learning rate of a phase, as a share of the recipe's."""
-_SIDE_TAPS = 0.3
-"""Size of the taps beside the middle when clips follow single frames, as a share of the middle's."""
+_WAYS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+"""Down and right, the ways of the units that look for movement."""
+_MOVERS_MIDDLE = 0.3
+"""What is left of the middle tap in those units."""
 
 
 def learn(network: C3D, out: Path, recipe: PretrainRecipe, clips: Tensor, device: torch.device) -> C3D:
@@ -50,10 +50,10 @@ def learn(network: C3D, out: Path, recipe: PretrainRecipe, clips: Tensor, device
     network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     run = _Run(network=network, heads=heads, out=out, recipe=recipe, device=device)
     if recipe.still_steps:
-        run.take_steps("stills", recipe.still_steps)
-        _start_side_taps(network, recipe.seed)
+        run.take_steps(("stills",), recipe.still_steps)
+        _start_side_taps(network)
     if recipe.n_steps:
-        run.take_steps("clips", recipe.n_steps)
+        run.take_steps(("clips", "stills"), recipe.n_steps)
     _settle(network, clips, device)
     return folded(network)
 
@@ -78,13 +78,16 @@ class _Run:
     recipe: PretrainRecipe
     device: torch.device
 
-    def take_steps(self, kind: Kind, n_steps: int) -> None:
-        """One phase, from its checkpoint if there is one; the learning rate rises for 50 steps and falls to zero."""
+    def take_steps(self, kinds: tuple[Kind, ...], n_steps: int) -> None:
+        """One phase, from its checkpoint if there is one: every step sees a batch of each kind.
+
+        The learning rate rises for 50 steps and falls to zero.
+        """
         modules = (*_convolutions(self.network), self.heads)
         parameters = [parameter for module in modules for parameter in module.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=self.recipe.learning_rate, weight_decay=0.02)
         parts: dict[str, Any] = {"network": self.network, "heads": self.heads, "optimizer": optimizer}
-        path, first = self.out / f"{kind}.pt", 0
+        path, first = self.out / f"{kinds[0]}.pt", 0
         if path.is_file():
             state = torch.load(path, weights_only=True)
             first = int(state["step"])
@@ -92,49 +95,53 @@ class _Run:
                 part.load_state_dict(state[name])
         self.network.train()
         self.heads.train()
-        with progress(f"learning from {kind}", total=n_steps - first, unit="steps") as bar:
-            todo = islice(batches(self.recipe, kind, first=first), n_steps - first)
-            for step, batch in enumerate(todo, start=first):
+        seen_before = {"stills": self.recipe.still_steps if "clips" in kinds else 0, "clips": 0}
+        rows = [batches(self.recipe, kind, first=seen_before[kind] + first) for kind in kinds]
+        with progress(f"learning from {' and '.join(kinds)}", total=n_steps - first, unit="steps") as bar:
+            for step, group in enumerate(islice(zip(*rows, strict=True), n_steps - first), start=first):
                 warm = min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / n_steps))
-                for group in optimizer.param_groups:
-                    group["lr"] = self.recipe.learning_rate * _RATES[kind] * warm
-                loss, found = self._loss(kind, batch, step)
+                for settings in optimizer.param_groups:
+                    settings["lr"] = self.recipe.learning_rate * warm
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                row: dict[str, Any] = {"step": step + 1}
+                for kind, batch in zip(kinds, group, strict=True):
+                    loss, found = self._loss(kind, batch, step)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    row[kind] = {"loss": float(loss.detach()), **found}
                 nn.utils.clip_grad_norm_(parameters, 5.0)
                 optimizer.step()
-                bar.note(f"loss {float(loss.detach()):.2f}")
+                bar.note(", ".join(f"{kind} {row[kind]['loss']:.2f}" for kind in kinds))
                 bar.advance()
                 if (step + 1) % _CHECKPOINT_EVERY == 0 or step + 1 == n_steps:
                     save_state({"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}, path)
-                    row = {"kind": kind, "step": step + 1, "loss": float(loss.detach()), **found}
                     with (self.out / "log.jsonl").open("a") as log:
                         log.write(json.dumps(row) + "\n")
 
     def _loss(self, kind: Kind, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of one step, and what is found in it, see `Heads`."""
         recipe = self.recipe
-        clips, parts, labels, scenes = (
-            x.to(self.device) for x in (batch.clips, batch.parts, batch.labels, batch.scenes)
-        )
+        clips, maps, labels, scenes = (x.to(self.device) for x in (batch.clips, batch.maps, batch.labels, batch.scenes))
         generator = torch.Generator(self.device).manual_seed(100_000 * recipe.seed + step)
         torch.manual_seed(100_000 * recipe.seed + step)  # of the dropout in the heads
-        pairs = [random_view(clips, parts, crop=recipe.crop, generator=generator) for _ in range(2)]
-        views, shares = (torch.cat(each) for each in zip(*pairs, strict=True))
+        pairs = [random_view(clips, maps, crop=recipe.crop, generator=generator) for _ in range(2)]
+        views, shown = (torch.cat(each) for each in zip(*pairs, strict=True))
         seen = {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             for name, value in _STEPS[kind](self.network, views):
-                if name in self.heads.part_layers:
+                if name in self.heads.map_layers:
                     seen[name] = torch.relu(value)
                 elif name == "pool5":
                     seen[name] = value
             losses, found = self.heads(
-                seen, shares, labels.repeat(2, 1), scenes.repeat(2), temperature=recipe.temperature
+                seen, shown, labels.repeat(2, 1), scenes.repeat(2), temperature=recipe.temperature
             )
-        weights = {"parts": recipe.part_weight, "labels": recipe.label_weight, "contrast": recipe.contrast_weight}
-        zero = torch.zeros((), device=self.device)
-        total: Tensor = sum((weight * losses[name] for name, weight in weights.items()), zero)
-        return total, found
+        weights = {
+            "parts": recipe.part_weight,
+            "moves": recipe.move_weight,
+            "labels": recipe.label_weight,
+            "contrast": recipe.contrast_weight,
+        }
+        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(), found
 
 
 def steps_of_clips(network: C3D, clips: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -178,15 +185,28 @@ _STEPS = {"stills": steps_of_stills, "clips": steps_of_clips}
 
 
 @torch.no_grad()
-def _start_side_taps(network: C3D, seed: int) -> None:
-    """Draw the taps that single frames did not use, at a share of the size of those that they did."""
-    generator = torch.Generator().manual_seed(seed)
+def _start_side_taps(network: C3D) -> None:
+    """Let every second unit of each convolution look for movement; the others go on seeing the middle frame only.
+
+    Such a unit subtracts what its pattern finds one place back in the frame before from what it finds one place further
+    along its way in the frame after, and counts less what it finds in the middle.
+    """
     for layer in _convolutions(network):
         middle = layer.weight.shape[2] // 2
-        size = _SIDE_TAPS * layer.weight[:, :, middle].std()
-        for tap in set(range(layer.weight.shape[2])) - {middle}:
-            noise = torch.randn(layer.weight[:, :, tap].shape, generator=generator)
-            layer.weight[:, :, tap] = size * noise.to(layer.weight.device)
+        pictures = layer.weight[:, :, middle].clone()
+        layer.weight.zero_()
+        layer.weight[:, :, middle] = pictures
+        for unit in range(1, len(layer.weight), 2) if middle else ():
+            down, right = _WAYS[unit // 2 % len(_WAYS)]
+            layer.weight[unit, :, middle + 1] = _moved(pictures[unit], down, right)
+            layer.weight[unit, :, middle - 1] = -_moved(pictures[unit], -down, -right)
+            layer.weight[unit, :, middle] *= _MOVERS_MIDDLE
+
+
+def _moved(pattern: Tensor, down: int, right: int) -> Tensor:
+    """The picture (C, h, w) moved by whole places, zero where nothing has come from."""
+    height, width = pattern.shape[-2:]
+    return functional.pad(pattern, (1, 1, 1, 1))[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
-"""What the convolutions are asked while they learn: which part is where, the labels of the scene, and which clip it is.
+"""What the convolutions are asked while they learn: what is where and where it is going, the labels of the scene, and
+which clip it is.
 
 heads = Heads(network, crop=64)
-losses, found = heads(activations, shares, labels, scenes, temperature=0.2)      # one number an objective
+losses, found = heads(activations, maps, labels, scenes, temperature=0.2)      # one number an objective
 """
 
 from collections.abc import Mapping
@@ -12,57 +13,73 @@ from torch.nn import functional
 
 from c3dvideo.learning.pretraining.batches import ALL_TASKS, NOT_ASKED
 from c3dvideo.network.c3d import C3D
-from c3dvideo.video.synthetic.figures import PARTS
+from c3dvideo.video.synthetic.maps import MOVES
 
 _PART_WEIGHTS = {"background": 0.4, "thing": 0.6, "skin": 1, "hair": 1, "eye": 4, "mouth": 4, "beard": 2, "hand": 2,
                  "tool": 3, "clothes": 0.8, "flame": 4}  # fmt: skip
 """Small parts count more, because there are few places that show them."""
 
+_MOVE_WEIGHTS = {move: 0.3 if move == "still" else 1.0 for move in MOVES}
+
 
 class Heads(nn.Module):
-    """Linear read-outs of parts from the last convolution of stages 3 to 5, and of labels and identity from pool5."""
-
-    weights: Tensor
+    """Linear read-outs of parts and moves from the last convolution of stages 3 to 5, and of labels and identity from
+    pool5."""
 
     def __init__(self, network: C3D, *, crop: int) -> None:
         super().__init__()
         steps = network.steps
-        self.part_layers = [steps[steps.index(f"pool{stage}") - 1] for stage in (3, 4, 5)]
-        widths = [len(network.get_submodule(name).get_parameter("weight")) for name in self.part_layers]
-        self.parts = nn.ModuleDict(
-            {name: nn.Conv3d(width, len(PARTS), 1) for name, width in zip(self.part_layers, widths, strict=True)}
-        )
-        n_inputs = widths[-1] * (crop // 32) ** 2
+        self.map_layers = [steps[steps.index(f"pool{stage}") - 1] for stage in (3, 4, 5)]
+        widths = {name: len(network.get_submodule(name).get_parameter("weight")) for name in self.map_layers}
+        self.parts = nn.ModuleDict({name: _PlaceHead(width, _PART_WEIGHTS) for name, width in widths.items()})
+        self.moves = nn.ModuleDict({name: _PlaceHead(width, _MOVE_WEIGHTS) for name, width in widths.items()})
+        n_inputs = widths[self.map_layers[-1]] * (crop // 32) ** 2
         self.trunk = nn.Sequential(
             nn.Linear(n_inputs, 512, bias=False), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.2)
         )
         self.labels = nn.Linear(512, sum(map(len, ALL_TASKS.values())))
         self.point = nn.Sequential(nn.Linear(512, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128))
-        self.register_buffer("weights", torch.tensor([_PART_WEIGHTS[part] for part in PARTS]), persistent=False)
 
     def forward(
-        self, activations: Mapping[str, Tensor], shares: Tensor, labels: Tensor, scenes: Tensor, *, temperature: float
+        self, activations: Mapping[str, Tensor], maps: Tensor, labels: Tensor, scenes: Tensor, *, temperature: float
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Losses "parts", "labels" and "contrast", and for the log the accuracy of each task and of the contrast.
+        """Losses "parts", "moves" (of clips), "labels" and "contrast", and for the log the loss of each map in each
+        layer and the accuracy of each task and of the contrast.
 
-        activations: of `part_layers` and pool5, of N views. shares: float (N, n_parts, t, h, w), see `random_view`.
+        activations: of `map_layers` and pool5, of N views. maps: int64 (N, 1 or 2, t, h, w), see `random_view`.
         labels: int64 (N, n_tasks), scenes: int64 (N,), see `Batch`.
         """
-        losses, found = {"parts": shares.new_zeros(())}, {}
-        for name in self.part_layers:
-            loss = self._part_loss(self.parts[name](activations[name]).float(), shares)
-            losses["parts"] = losses["parts"] + loss
-            found[f"parts {name}"] = float(loss.detach())
+        losses: dict[str, Tensor] = {}
+        found: dict[str, float] = {}
+        for what, heads, shown in zip(("parts", "moves"), (self.parts, self.moves), maps.unbind(1), strict=False):
+            of_layers = {name: heads[name](activations[name], shown) for name in self.map_layers}
+            losses[what] = torch.stack(list(of_layers.values())).sum()
+            found |= {f"{what} {name}": float(loss.detach()) for name, loss in of_layers.items()}
         hidden = self.trunk(activations["pool5"].float().flatten(1))
         losses["labels"], accuracies = _label_loss(self.labels(hidden), labels)
         losses["contrast"], found["contrast"] = _contrast(self.point(hidden), scenes, temperature)
         return losses, found | accuracies
 
-    def _part_loss(self, logits: Tensor, shares: Tensor) -> Tensor:
-        """Cross-entropy against the share of each part in every cell."""
-        target = functional.adaptive_avg_pool3d(shares, logits.shape[2:])  # type: ignore[arg-type]
+
+class _PlaceHead(nn.Module):
+    """A linear read-out of a map at every place; its output is the cross-entropy against the share of each name in
+    every cell, names weighted."""
+
+    weights: Tensor
+
+    def __init__(self, n_channels: int, weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.read_out = nn.Conv3d(n_channels, len(weights), 1)
+        self.register_buffer("weights", torch.tensor(list(weights.values())).float(), persistent=False)
+
+    def forward(self, activation: Tensor, shown: Tensor) -> Tensor:
+        """The loss of activations (N, C, T, H, W) for a map int64 (N, t, h, w)."""
+        logits = self.read_out(activation).float()
+        shares = functional.one_hot(shown, len(self.weights)).movedim(-1, 1).float()
+        target = functional.adaptive_avg_pool3d(shares, logits.shape[2:])
         weighted = target * self.weights.view(1, -1, 1, 1, 1)
-        return -(weighted * logits.log_softmax(dim=1)).sum() / weighted.sum()
+        loss: Tensor = -(weighted * logits.log_softmax(dim=1)).sum() / weighted.sum()
+        return loss
 
 
 def _label_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:

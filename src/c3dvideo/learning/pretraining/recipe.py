@@ -17,15 +17,17 @@ PROFILE = Profile(name="embedded", channel_order="rgb", mean=(110.0, 105.0, 100.
 class PretrainRecipe:
     """Everything that decides what comes out, written to the card's provenance.
 
-    people_share: of the scenes that show people; the others are research scenes.
+    people_share, clip_people_share: of the single frames, and of the clips, that show people; the others are research
+        scenes. What is fitted in closed form sees as many people as single frames do.
 
     Closed form: filter_clips are what the convolutions are fitted on, fc_clips those for fc6 and fc7,
     everyday_clips clips of each everyday class for fc8, n_directions the principal directions of fc6 that fc7 looks at.
     ridges, active: how little each stage whitens and how often its units are active, see `whitening`.
 
-    Gradients: still_steps steps on single frames, then n_steps on clips, of batch_size scenes, each frame or clip in
-    two views of crop x crop pixels. The three weights scale the losses, see `objectives`; `temperature` divides the
-    similarities. precision: "auto" is bf16 where the hardware multiplies it, and stored as what was chosen.
+    Gradients: still_steps steps on single frames, then n_steps on clips and single frames, batch_size scenes of each,
+    every frame and clip in two views of crop x crop pixels. Frames are asked for looks, clips for motion. The four
+    weights scale the losses, see `objectives`; `temperature` divides the similarities. precision: "auto" is bf16 where
+    the hardware multiplies it, and stored as what was chosen.
     """
 
     seed: int = 0
@@ -43,8 +45,10 @@ class PretrainRecipe:
     batch_size: int = 32
     crop: int = 64
     people_share: float = 0.75
+    clip_people_share: float = 0.4
     learning_rate: float = 2e-3
     part_weight: float = 1.0
+    move_weight: float = 3.0
     label_weight: float = 0.5
     contrast_weight: float = 0.2
     temperature: float = 0.2

@@ -1,18 +1,15 @@
-"""Views: one clip as another camera would have seen it, with the map of its parts cropped alike."""
+"""Views: one clip as another camera would have seen it, with the maps of what it shows cropped alike."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from c3dvideo.video.synthetic.figures import PARTS
 
-
-def random_view(clips: Tensor, parts: Tensor, *, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def random_view(clips: Tensor, maps: Tensor, *, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A crop, exposure, colour mix, blur and black bars for every clip, the same in all its frames.
 
-    clips: uint8 (N, 3, T, H, W). parts: uint8 (N, t, h, w). Returns float (N, 3, T, crop, crop) in 0..255 and, of each
-    part, the share 0 or 1 at every place: float (N, n_parts, t, crop / 2, crop / 2). Nothing is mirrored or played
-    backwards, since the labels would change.
+    clips: uint8 (N, 3, T, H, W). maps: uint8 (N, m, t, h, w). Returns float (N, 3, T, crop, crop) in 0..255, and the
+    maps as int64 (N, m, t, crop / 2, crop / 2). Nothing is mirrored or played backwards, since the labels would change.
     """
     n_clips, _, n_frames, _, _ = clips.shape
 
@@ -23,7 +20,7 @@ def random_view(clips: Tensor, parts: Tensor, *, crop: int, generator: torch.Gen
     size = torch.stack([side * ratio, side / ratio], dim=1).clamp(max=1)
     lookup = torch.cat([torch.diag_embed(size), (draw(-1, 1, 2) * (1 - size))[:, :, None]], dim=2)
     view = _crop(clips.float().flatten(1, 2), lookup, crop, "bilinear").view(n_clips, 3, n_frames, crop, crop)
-    shown = _crop(parts.float(), lookup, crop // 2, "nearest").long()
+    shown = _crop(maps.float().flatten(1, 2), lookup, crop // 2, "nearest").long()
     mixing = torch.eye(3, device=clips.device) + draw(-0.3, 0.3, 3, 3)
     mixing = torch.lerp(mixing, torch.full_like(mixing, 1 / 3), (draw(0, 1, 1, 1) < 0.2).float())
     mean = view.mean(dim=(1, 2, 3, 4), keepdim=True)
@@ -35,7 +32,7 @@ def random_view(clips: Tensor, parts: Tensor, *, crop: int, generator: torch.Gen
     bar = (draw(0, 0.14) * (draw(0, 1) < 0.3)).view(-1, 1, 1, 1, 1)
     down = torch.linspace(0, 1, crop, device=clips.device)[:, None]
     view = view * ((down >= bar) & (down <= 1 - bar))
-    return view, functional.one_hot(shown, len(PARTS)).movedim(-1, 1).float()
+    return view, shown.view(*maps.shape[:3], crop // 2, crop // 2)
 
 
 def _crop(images: Tensor, lookup: Tensor, side: int, mode: str) -> Tensor:

@@ -11,9 +11,10 @@
 
 from c3dvideo.video.synthetic.everyday import EVERYDAY, everyday_scene
 from c3dvideo.video.synthetic.files import synthesize, write_dataset
+from c3dvideo.video.synthetic.maps import render_moves, render_parts
 from c3dvideo.video.synthetic.motions import MOTION_TASKS
 from c3dvideo.video.synthetic.people import PEOPLE_TASKS, draw_people
-from c3dvideo.video.synthetic.rendering import render, render_parts
+from c3dvideo.video.synthetic.rendering import render
 from c3dvideo.video.synthetic.scenes import APPEARANCE_TASKS, TASKS, Scene, draw_scene
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "draw_scene",
     "everyday_scene",
     "render",
+    "render_moves",
     "render_parts",
     "synthesize",
     "write_dataset",

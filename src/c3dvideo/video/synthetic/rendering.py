@@ -1,7 +1,6 @@
 """Clips of scenes: every layer is one affine picture lookup a frame, and a camera and a codec spoil the result.
 
 clips = render([scene], height=112, width=112)                 # uint8 (1, 3, 16, 112, 112), RGB
-parts = render_parts(scene, height=56, width=56)               # uint8 (16, 56, 56), numbers into figures.PARTS
 """
 
 from collections.abc import Sequence
@@ -13,15 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from c3dvideo.video.synthetic.figures import PARTS
 from c3dvideo.video.synthetic.motions import ANGLE, RIPPLE, RIPPLE_PHASE, SIZE, STRETCH, X, Y
 from c3dvideo.video.synthetic.scenes import Scene
 from c3dvideo.video.synthetic.textures import Array
 
 BACKDROP_REACH = 1.7
 """The backdrop covers this many half frame heights on every side of the middle; it is mirrored beyond."""
-
-THING = PARTS.index("thing")
 
 
 def render(
@@ -43,31 +39,19 @@ def _render_batch(scenes: Sequence[Scene], height: int, width: int, device: str 
     n_frames = len(scenes[0].movement.camera)
     aspect = width / height
     backdrops = torch.from_numpy(np.stack([scene.backdrop for scene in scenes])).to(device)
-    cameras = np.stack([_camera_lookup(scene.movement.camera, aspect) for scene in scenes])
+    cameras = np.stack([camera_lookup(scene.movement.camera, aspect) for scene in scenes])
     pictures = _look_up(backdrops, torch.from_numpy(cameras).to(device), height, width, padding="reflection")
     for layer in range(max(len(scene.sprites) for scene in scenes)):
         rows = [row for row, scene in enumerate(scenes) if layer < len(scene.sprites)]
         sprites = torch.from_numpy(np.stack([scenes[row].sprites[layer] for row in rows])).to(device)
         tracks = np.stack([scenes[row].movement.objects[layer] for row in rows])
-        things = _look_up_sprites(sprites, tracks, height, width)
+        things = look_up_sprites(sprites, tracks, height, width)
         pictures[rows] = torch.lerp(pictures[rows], things[:, :, :3], things[:, :, 3:])
     clips = [_finish(picture, scene) for picture, scene in zip(pictures, scenes, strict=True)]
     return torch.stack(clips).view(len(scenes), n_frames, 3, height, width).transpose(1, 2).contiguous()
 
 
-@torch.no_grad()
-def render_parts(scene: Scene, *, height: int, width: int, frames: slice = slice(None)) -> Tensor:
-    """What every pixel shows, by its number in `figures.PARTS`: uint8 (T, height, width) of the chosen frames."""
-    seen = torch.zeros(len(scene.movement.camera[frames]), height, width)
-    parts = np.where(scene.sprites[:, 3] > 0.5, THING, 0) if scene.parts is None else scene.parts
-    for part, track in zip(parts, scene.movement.objects, strict=True):
-        sprite = torch.from_numpy(part)[None, None].float()
-        found = _look_up_sprites(sprite, track[None, frames], height, width, mode="nearest")[0, :, 0]
-        seen = torch.where(found > 0, found, seen)
-    return seen.to(torch.uint8)
-
-
-def _camera_lookup(camera: Any, aspect: float) -> Array:
+def camera_lookup(camera: Any, aspect: float) -> Array:
     """(T, 2, 3) maps from output to backdrop coordinates, both -1..1."""
     lookup = np.zeros((len(camera), 2, 3), np.float32)
     lookup[:, 0, 0], lookup[:, 1, 1] = aspect, 1.0
@@ -75,7 +59,7 @@ def _camera_lookup(camera: Any, aspect: float) -> Array:
     return lookup / np.float32(BACKDROP_REACH)
 
 
-def _object_lookup(tracks: Any, aspect: float) -> Array:
+def object_lookup(tracks: Any, aspect: float) -> Array:
     """(N, T, 2, 3) maps from output to sprite coordinates, both -1..1, for tracks (N, T, 7)."""
     cosine, sine = np.cos(tracks[..., ANGLE]), np.sin(tracks[..., ANGLE])
     across = 1 / (1.08 * np.exp(tracks[..., SIZE] + 0.5 * tracks[..., STRETCH]))
@@ -88,9 +72,9 @@ def _object_lookup(tracks: Any, aspect: float) -> Array:
     return np.asarray(np.moveaxis(np.asarray(rows), (0, 1), (-2, -1)), np.float32)
 
 
-def _look_up_sprites(sprites: Tensor, tracks: Any, height: int, width: int, *, mode: str = "bilinear") -> Tensor:
+def look_up_sprites(sprites: Tensor, tracks: Any, height: int, width: int, *, mode: str = "bilinear") -> Tensor:
     """(N, T, C, height, width): sprites (N, C, S, S) where their tracks (N, T, 7) put them."""
-    lookups = torch.from_numpy(_object_lookup(tracks, width / height)).to(sprites.device)
+    lookups = torch.from_numpy(object_lookup(tracks, width / height)).to(sprites.device)
     ripple = None
     if tracks[..., RIPPLE].any():
         ripple = torch.from_numpy(tracks[..., [RIPPLE, RIPPLE_PHASE]].astype(np.float32)).to(sprites.device)
