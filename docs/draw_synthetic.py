@@ -3,6 +3,7 @@
 python docs/draw_synthetic.py
 """
 
+from colorsys import hsv_to_rgb
 from itertools import count
 from pathlib import Path
 
@@ -58,6 +59,32 @@ def main() -> None:
         columns=2,
     )
     draw_people()
+    draw_maps()
+
+
+def draw_maps() -> None:
+    """Single frames above what they show and where that is going: hue is the way, red to the right; grey is still."""
+    parts = np.uint8(
+        [[0, 0, 0], [90, 90, 90], [235, 190, 160], [120, 70, 30], [40, 90, 230], [220, 30, 60], [80, 110, 60],
+         [250, 230, 120], [60, 210, 210], [110, 60, 130], [255, 150, 0]]
+    )  # fmt: skip
+    hues = [hsv_to_rgb(way / 8, 0.85, 0.95) for way in range(8)]
+    moves = np.round(255 * np.array([(0.25, 0.25, 0.25), *hues])).astype(np.uint8)
+    pictures = []
+    for scene in (synthetic.draw_scene(seed=0, index=index) for index in (3, 5)):
+        pictures.append(map_strip(scene, parts, moves))
+    for scene in (synthetic.draw_people(seed=0, index=index) for index in (1, 7)):
+        pictures.append(map_strip(scene, parts, moves))
+    draw_grid(FIGURES / "synthetic_maps.png", pictures, captions=["", "", "", ""], columns=4)
+
+
+def map_strip(scene: synthetic.Scene, parts: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """Frame 8, its parts and its moves in these colours, one above the other: uint8 (288, 96, 3)."""
+    chosen, size = slice(8, 9), {"height": 96, "width": 96}
+    frame = synthetic.render([scene], **size)[0, :, 8].permute(1, 2, 0).numpy()
+    shown = parts[synthetic.render_parts(scene, frames=chosen, **size)[0].numpy()]
+    going = moves[synthetic.render_moves(scene, frames=chosen, **size)[0].numpy()]
+    return np.concatenate([frame, shown, going])
 
 
 def draw_people() -> None:

@@ -14,7 +14,6 @@ import csv
 import json
 import logging
 import math
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,6 +42,7 @@ from c3dvideo.learning.training.recipe import LAST, Recipe, make_recipe, open_ru
 from c3dvideo.learning.training.report import draw_input, write_report
 from c3dvideo.learning.training.sampling import Ints, release_draws
 from c3dvideo.network.c3d import C3D
+from c3dvideo.network.doctor import n_cores
 from c3dvideo.network.weights import load_weights, save_folder
 from c3dvideo.progress import Bar, progress
 
@@ -112,7 +112,7 @@ def train(
     torch.manual_seed(recipe.seed)
     network = initial_network(recipe, dataset.classes, start)
     store = None if cache == "none" else out / "frames" if cache is None else Path(cache)
-    decoders = max(1, min(os.cpu_count() or 1, len(dataset.examples) // 16))
+    decoders = max(1, min(n_cores(), len(dataset.examples) // 16))
     frames = load_frames(dataset, network.profile, cache=store, workers=decoders)
     clips = Clips(dataset, frames, recipe, workers)
     set_input(network, recipe, clips.in_order())
