@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.turns import Row, rows_of, take_turns
-from benchmarks.video import moving_texture, write_repeated
+from benchmarks.video import moving_texture, write_folder, write_repeated
 from c3dvideo.features.extract import extract
 from c3dvideo.network.c3d import C3D
 from c3dvideo.video.decode import open_video
@@ -94,11 +94,9 @@ def measure_end_to_end(*, quick: bool) -> Iterator[Row]:
     network.mean_volume = np.full((3, 16, 128, 171), 100, np.float32)
     n_videos, n_frames = (2, 64) if quick else (8, 320)
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "videos").mkdir()
-        for index in range(n_videos):
-            write_video(Path(folder, "videos", f"{index}.mp4"), moving_texture(n_frames, 240, 320))
+        videos = write_folder(Path(folder, "videos"), n_videos, n_frames, 240, 320)
         for turn in range(1 if quick else 3):
-            done = extract([Path(folder, "videos")], Path(folder, f"features{turn}"), weights=network)
+            done = extract([videos], Path(folder, f"features{turn}"), weights=network)
             section = "end to end"
             yield Row(section=section, name="wall", value=done.seconds / done.n_clips, unit="s/clip")
             yield Row(section=section, name="frames a second", value=16 * done.clips_per_second, unit="frames/s")
@@ -128,13 +126,8 @@ def measure_memory(*, quick: bool) -> Iterator[Row]:
 def measure_scaling(*, quick: bool) -> Iterator[Row]:
     """Milliseconds a clip of extracting 10, 100 and 1,000 short videos with a narrow network."""
     with tempfile.TemporaryDirectory() as folder:
-        short = Path(folder, "short.mp4")
-        write_video(short, moving_texture(32, 96, 128))
         for count in (10, 50) if quick else (10, 100, 1000):
-            videos = Path(folder, f"videos{count}")
-            videos.mkdir()
-            for index in range(count):
-                (videos / f"{index}.mp4").write_bytes(short.read_bytes())
+            videos = write_folder(Path(folder, f"videos{count}"), count, 32, 96, 128)
             done = extract([videos], Path(folder, f"features{count}"), weights=narrow_network())
             yield Row(
                 section="scaling", name=f"{count} videos", value=1000 * done.seconds / done.n_clips, unit="ms/clip"

@@ -1,7 +1,6 @@
 """Throughput on a GPU, where there is one: every precision beside plain eager fp32 and the matrix product rate, and
 from files to features."""
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +12,12 @@ from torch import Tensor
 
 from benchmarks.network import GFLOP_A_CLIP, seeded_network
 from benchmarks.turns import Row, rows_of, take_turns
-from benchmarks.video import moving_texture
+from benchmarks.video import write_folder
 from c3dvideo.features.extract import extract
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.direct import DTYPES, Precision, switches
 from c3dvideo.network.doctor import n_cores
 from c3dvideo.network.engine import Engine
-from c3dvideo.video.encode import write_video
 
 EAGER = "PyTorch eager fp32"
 DEFAULTS = "PyTorch eager, its own choice of fp32 or TF32"
@@ -84,11 +82,7 @@ def from_files(
     """
     section, workers = f"files to features, {precision}", n_cores()
     with tempfile.TemporaryDirectory() as folder:
-        videos = Path(folder, "videos")
-        videos.mkdir()
-        write_video(videos / "0.mp4", moving_texture(n_frames, 240, 320))
-        for index in range(1, n_videos):
-            shutil.copyfile(videos / "0.mp4", videos / f"{index}.mp4")
+        videos = write_folder(Path(folder, "videos"), n_videos, n_frames, 240, 320)
         done = extract(
             [videos], Path(folder, "out"), weights=network, device=device, precision=precision, workers=workers
         )

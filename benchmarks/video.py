@@ -6,6 +6,7 @@ reads every clip of a one-minute and of a two-hour video.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -107,6 +108,15 @@ def moving_texture(n_frames: int, height: int, width: int) -> Iterator[np.ndarra
         left = 7 * index % (width - width // 5)
         picture[height // 3 : height // 2, left : left + width // 5] = (250, 180, 40)
         yield picture
+
+
+def write_folder(folder: Path, n_videos: int, n_frames: int, height: int, width: int) -> Path:
+    """A new folder of equal videos 0.mp4, 1.mp4, ..., encoded once."""
+    folder.mkdir()
+    write_video(folder / "0.mp4", moving_texture(n_frames, height, width))
+    for index in range(1, n_videos):
+        shutil.copyfile(folder / "0.mp4", folder / f"{index}.mp4")
+    return folder
 
 
 def write_repeated(source: Path, target: Path, times: int) -> None:
