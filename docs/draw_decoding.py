@@ -1,4 +1,4 @@
-"""Draw docs/results/decoding.csv: what each layer tells of motion and of look, minus the same with shuffled frames.
+"""Draw docs/results/decoding.csv: what each layer tells of motion and of look, in order and with shuffled frames.
 
 python docs/draw_decoding.py
 """
@@ -9,6 +9,13 @@ from pathlib import Path
 from c3dvideo.plots import draw_curves
 
 HERE = Path(__file__).parent
+CURVES = (
+    ("motion", "depth-3", "in order"),
+    ("motion", "depth-3", "shuffled"),
+    ("motion", "depth-1", "in order"),
+    ("look", "depth-3", "in order"),
+    ("look", "depth-1", "in order"),
+)
 
 
 def main() -> None:
@@ -35,11 +42,9 @@ def main() -> None:
                 places,
                 accuracy(network, kind, frames),
             )
-            for kind in ("motion", "look")
-            for network in ("depth-3", "depth-1")
-            for frames in ("in order", "shuffled")
+            for kind, network, frames in CURVES
         },
-        x_label="conv1a, pool2, pool3, pool4, pool5",
+        x_label="pool1 to pool5",
         y_label="linear read-out, accuracy",
     )
 
