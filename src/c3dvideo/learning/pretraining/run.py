@@ -4,8 +4,9 @@
     network = pretrain("runs/wide", recipe=PretrainRecipe(stages=STAGES, fc_width=4096, n_steps=20_000))
 
 1. Convolutions, one after the other: whitened principal directions of what each sees (`whitening`).
-2. `n_steps` gradient steps on them (`gradients`): which part is where, the labels of motion, look and people, and which
-   two views show one clip (`objectives`), on clips that are never shown twice (`batches`).
+2. `still_steps` gradient steps on them with single frames, then `n_steps` with clips and single frames (`gradients`):
+   which part is where and which way it is going, the labels of motion, look and people, and which two views show one
+   scene (`objectives`), of scenes that are drawn without end and shown twice (`batches`).
 3. fc6 and fc7 in closed form; fc8 by logistic regression on the everyday classes, so that it can name something.
 
 The clips of step n are a function of the seed and n, so a resumed run equals one that never stopped.
