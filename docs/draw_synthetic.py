@@ -70,11 +70,9 @@ def draw_maps() -> None:
     )  # fmt: skip
     hues = [hsv_to_rgb(way / 8, 0.85, 0.95) for way in range(8)]
     moves = np.round(255 * np.array([(0.25, 0.25, 0.25), *hues])).astype(np.uint8)
-    pictures = []
-    for scene in (synthetic.draw_scene(seed=0, index=index) for index in (3, 5)):
-        pictures.append(map_strip(scene, parts, moves))
-    for scene in (synthetic.draw_people(seed=0, index=index) for index in (1, 7)):
-        pictures.append(map_strip(scene, parts, moves))
+    scenes = [synthetic.draw_scene(seed=0, index=index) for index in (3, 5)]
+    scenes += [synthetic.draw_people(seed=0, index=index) for index in (1, 7)]
+    pictures = [map_strip(scene, parts, moves) for scene in scenes]
     draw_grid(FIGURES / "synthetic_maps.png", pictures, captions=["", "", "", ""], columns=4)
 
 
@@ -82,9 +80,8 @@ def map_strip(scene: synthetic.Scene, parts: np.ndarray, moves: np.ndarray) -> n
     """Frame 8, its parts and its moves in these colours, one above the other: uint8 (288, 96, 3)."""
     chosen, size = slice(8, 9), {"height": 96, "width": 96}
     frame = synthetic.render([scene], **size)[0, :, 8].permute(1, 2, 0).numpy()
-    shown = parts[synthetic.render_parts(scene, frames=chosen, **size)[0].numpy()]
-    going = moves[synthetic.render_moves(scene, frames=chosen, **size)[0].numpy()]
-    return np.concatenate([frame, shown, going])
+    shown, going = synthetic.render_maps(scene, frames=chosen, **size)[:, 0].numpy()
+    return np.concatenate([frame, parts[shown], moves[going]])
 
 
 def draw_people() -> None:

@@ -193,7 +193,7 @@ def test_every_objective_learns(kind: str) -> None:
     parameters = [*network.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=5e-3)
     history = []
-    for _ in range(30):
+    for _ in range(60 if kind == "clips" else 30):
         seen = dict(gradients._STEPS[kind](network, views))  # type: ignore[index]
         losses, found = heads(seen, maps, batch.labels.repeat(2, 1), batch.scenes.repeat(2), temperature=0.2)
         optimizer.zero_grad()
@@ -202,7 +202,7 @@ def test_every_objective_learns(kind: str) -> None:
         history.append({name: float(loss.detach()) for name, loss in losses.items()})
     assert set(history[0]) == {"parts", "labels", "contrast"} | ({"moves"} if kind == "clips" else set())
     assert ("horizontal" in found) == (kind == "clips") != ("touch" in found)
-    assert all(history[-1][name] < 0.85 * value for name, value in history[0].items()), (history[0], history[-1])
+    assert all(history[-1][name] < 0.8 * value for name, value in history[0].items()), (history[0], history[-1])
 
 
 def test_units_that_look_for_movement_start_by_comparing_frames() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from c3dvideo.video import synthetic
-from c3dvideo.video.synthetic import Scene, render, render_moves, render_parts
+from c3dvideo.video.synthetic import Scene, render, render_maps, render_parts
 from c3dvideo.video.synthetic.figures import PARTS
 from c3dvideo.video.synthetic.maps import MOVES, STILL
 from c3dvideo.video.synthetic.motions import ANGLE, RIPPLE, RIPPLE_PHASE, SIZE, STRETCH, Movement, X, Y
@@ -21,6 +21,13 @@ def one_thing() -> Scene:
 
 def names(moves: torch.Tensor) -> set[str]:
     return {MOVES[number] for number in moves.unique().tolist()}
+
+
+def render_moves(scene: Scene, *, height: int, width: int, frames: slice = slice(None)) -> torch.Tensor:
+    """The moves of the two maps, whose parts are those of `render_parts`."""
+    parts, moves = render_maps(scene, height=height, width=width, frames=frames)
+    assert parts.equal(render_parts(scene, height=height, width=width, frames=frames))
+    return moves
 
 
 def test_research_scenes_have_things_where_their_sprites_are() -> None:

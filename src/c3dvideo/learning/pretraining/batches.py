@@ -26,7 +26,7 @@ from c3dvideo.video.synthetic import (
     draw_people,
     draw_scene,
     render,
-    render_moves,
+    render_maps,
     render_parts,
 )
 
@@ -99,7 +99,9 @@ class _Drawn(Dataset[Batch]):
         if self.kind == "clips":
             return Batch(
                 clips=render(scenes, height=side, width=side),
-                maps=torch.stack([_maps_of_clip(scene, half) for scene in scenes]),
+                maps=torch.stack(
+                    [render_maps(scene, height=half, width=half, frames=slice(1, None, 2)) for scene in scenes]
+                ),
                 labels=labels,
                 scenes=torch.arange(size),
             )
@@ -116,12 +118,6 @@ def draw_any(seed: int, index: int, people_share: float) -> Scene:
     """Scene `index` of a row in which so many show people and the others are research scenes."""
     people = np.random.default_rng([seed, index, 5]).uniform() < people_share
     return draw_people(seed=seed, index=index) if people else draw_scene(seed=seed, index=index)
-
-
-def _maps_of_clip(scene: Scene, side: int) -> Tensor:
-    """Parts and moves of every second frame, uint8 (2, t, side, side)."""
-    frames = slice(1, None, 2)
-    return torch.stack([of(scene, height=side, width=side, frames=frames) for of in (render_parts, render_moves)])
 
 
 def _stills(scene: Scene) -> Scene:

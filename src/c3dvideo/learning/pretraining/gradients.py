@@ -50,10 +50,10 @@ def learn(network: C3D, out: Path, recipe: PretrainRecipe, clips: Tensor, device
     network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     run = _Run(network=network, heads=heads, out=out, recipe=recipe, device=device)
     if recipe.still_steps:
-        run.take_steps(("stills",), recipe.still_steps)
+        run.take_steps({"stills": 0}, recipe.still_steps)
         _start_side_taps(network)
     if recipe.n_steps:
-        run.take_steps(("clips", "stills"), recipe.n_steps)
+        run.take_steps({"clips": 0, "stills": recipe.still_steps}, recipe.n_steps)
     _settle(network, clips, device)
     return folded(network)
 
@@ -78,16 +78,17 @@ class _Run:
     recipe: PretrainRecipe
     device: torch.device
 
-    def take_steps(self, kinds: tuple[Kind, ...], n_steps: int) -> None:
+    def take_steps(self, kinds: dict[Kind, int], n_steps: int) -> None:
         """One phase, from its checkpoint if there is one: every step sees a batch of each kind.
 
-        The learning rate rises for 50 steps and falls to zero.
+        kinds: of each, how many batches earlier phases have seen; the checkpoint is named after the first. The learning
+        rate rises for 50 steps and falls to zero.
         """
         modules = (*_convolutions(self.network), self.heads)
         parameters = [parameter for module in modules for parameter in module.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=self.recipe.learning_rate, weight_decay=0.02)
         parts: dict[str, Any] = {"network": self.network, "heads": self.heads, "optimizer": optimizer}
-        path, first = self.out / f"{kinds[0]}.pt", 0
+        path, first = self.out / f"{next(iter(kinds))}.pt", 0
         if path.is_file():
             state = torch.load(path, weights_only=True)
             first = int(state["step"])
@@ -95,8 +96,7 @@ class _Run:
                 part.load_state_dict(state[name])
         self.network.train()
         self.heads.train()
-        seen_before = {"stills": self.recipe.still_steps if "clips" in kinds else 0, "clips": 0}
-        rows = [batches(self.recipe, kind, first=seen_before[kind] + first) for kind in kinds]
+        rows = [batches(self.recipe, kind, first=seen + first) for kind, seen in kinds.items()]
         with progress(f"learning from {' and '.join(kinds)}", total=n_steps - first, unit="steps") as bar:
             for step, group in enumerate(islice(zip(*rows, strict=True), n_steps - first), start=first):
                 warm = min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / n_steps))

@@ -5,7 +5,7 @@ heads = Heads(network, crop=64)
 losses, found = heads(activations, maps, labels, scenes, temperature=0.2)      # one number an objective
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,15 @@ from torch.nn import functional
 
 from c3dvideo.learning.pretraining.batches import ALL_TASKS, NOT_ASKED
 from c3dvideo.network.c3d import C3D
+from c3dvideo.video.synthetic.figures import PARTS
 from c3dvideo.video.synthetic.maps import MOVES
 
 _PART_WEIGHTS = {"background": 0.4, "thing": 0.6, "skin": 1, "hair": 1, "eye": 4, "mouth": 4, "beard": 2, "hand": 2,
                  "tool": 3, "clothes": 0.8, "flame": 4}  # fmt: skip
 """Small parts count more, because there are few places that show them."""
 
-_MOVE_WEIGHTS = {move: 0.3 if move == "still" else 1.0 for move in MOVES}
+_STILL_WEIGHT = 0.3
+"""What stands still counts less than what moves, because most places do."""
 
 
 class Heads(nn.Module):
@@ -31,8 +33,10 @@ class Heads(nn.Module):
         steps = network.steps
         self.map_layers = [steps[steps.index(f"pool{stage}") - 1] for stage in (3, 4, 5)]
         widths = {name: len(network.get_submodule(name).get_parameter("weight")) for name in self.map_layers}
-        self.parts = nn.ModuleDict({name: _PlaceHead(width, _PART_WEIGHTS) for name, width in widths.items()})
-        self.moves = nn.ModuleDict({name: _PlaceHead(width, _MOVE_WEIGHTS) for name, width in widths.items()})
+        part_weights = [_PART_WEIGHTS[part] for part in PARTS]
+        move_weights = [_STILL_WEIGHT if move == "still" else 1 for move in MOVES]
+        self.parts = nn.ModuleDict({name: _PlaceHead(width, part_weights) for name, width in widths.items()})
+        self.moves = nn.ModuleDict({name: _PlaceHead(width, move_weights) for name, width in widths.items()})
         n_inputs = widths[self.map_layers[-1]] * (crop // 32) ** 2
         self.trunk = nn.Sequential(
             nn.Linear(n_inputs, 512, bias=False), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.2)
@@ -51,8 +55,10 @@ class Heads(nn.Module):
         """
         losses: dict[str, Tensor] = {}
         found: dict[str, float] = {}
-        for what, heads, shown in zip(("parts", "moves"), (self.parts, self.moves), maps.unbind(1), strict=False):
-            of_layers = {name: heads[name](activations[name], shown) for name in self.map_layers}
+        asked = (("parts", self.parts, PARTS), ("moves", self.moves, MOVES))
+        for (what, heads, names), shown in zip(asked, maps.unbind(1), strict=False):
+            shares = functional.one_hot(shown, len(names)).movedim(-1, 1).float()
+            of_layers = {name: heads[name](activations[name], shares) for name in self.map_layers}
             losses[what] = torch.stack(list(of_layers.values())).sum()
             found |= {f"{what} {name}": float(loss.detach()) for name, loss in of_layers.items()}
         hidden = self.trunk(activations["pool5"].float().flatten(1))
@@ -67,15 +73,14 @@ class _PlaceHead(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, n_channels: int, weights: Mapping[str, float]) -> None:
+    def __init__(self, n_channels: int, weights: Sequence[float]) -> None:
         super().__init__()
         self.read_out = nn.Conv3d(n_channels, len(weights), 1)
-        self.register_buffer("weights", torch.tensor(list(weights.values())).float(), persistent=False)
+        self.register_buffer("weights", torch.tensor(weights).float(), persistent=False)
 
-    def forward(self, activation: Tensor, shown: Tensor) -> Tensor:
-        """The loss of activations (N, C, T, H, W) for a map int64 (N, t, h, w)."""
+    def forward(self, activation: Tensor, shares: Tensor) -> Tensor:
+        """The loss of activations (N, C, T, H, W) for the share of each name at every place, (N, n_names, t, h, w)."""
         logits = self.read_out(activation).float()
-        shares = functional.one_hot(shown, len(self.weights)).movedim(-1, 1).float()
         target = functional.adaptive_avg_pool3d(shares, logits.shape[2:])
         weighted = target * self.weights.view(1, -1, 1, 1, 1)
         loss: Tensor = -(weighted * logits.log_softmax(dim=1)).sum() / weighted.sum()

@@ -11,7 +11,7 @@
 
 from c3dvideo.video.synthetic.everyday import EVERYDAY, everyday_scene
 from c3dvideo.video.synthetic.files import synthesize, write_dataset
-from c3dvideo.video.synthetic.maps import render_moves, render_parts
+from c3dvideo.video.synthetic.maps import render_maps, render_parts
 from c3dvideo.video.synthetic.motions import MOTION_TASKS
 from c3dvideo.video.synthetic.people import PEOPLE_TASKS, draw_people
 from c3dvideo.video.synthetic.rendering import render
@@ -28,7 +28,7 @@ __all__ = [
     "draw_scene",
     "everyday_scene",
     "render",
-    "render_moves",
+    "render_maps",
     "render_parts",
     "synthesize",
     "write_dataset",

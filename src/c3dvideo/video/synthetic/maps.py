@@ -1,7 +1,7 @@
 """What every pixel of a generated clip shows, and where that is going.
 
 parts = render_parts(scene, height=56, width=56)               # uint8 (16, 56, 56), numbers into figures.PARTS
-moves = render_moves(scene, height=56, width=56)               # the same, numbers into MOVES
+parts, moves = render_maps(scene, height=56, width=56)         # both in one pass; moves are numbers into MOVES
 """
 
 from collections.abc import Iterator
@@ -36,18 +36,23 @@ def render_parts(scene: Scene, *, height: int, width: int, frames: slice = slice
 
 
 @torch.no_grad()
-def render_moves(scene: Scene, *, height: int, width: int, frames: slice = slice(None)) -> Tensor:
-    """Where what every pixel shows is going, by its number in `MOVES`: uint8 (T, height, width) of the chosen frames.
+def render_maps(scene: Scene, *, height: int, width: int, frames: slice = slice(None)) -> Tensor:
+    """`render_parts`, and where that is going by its number in `MOVES`: uint8 (2, T, height, width).
 
-    That is half the way from the frame before to the frame after; at the ends, the way from or to the one neighbour
-    there is. Ripples are not followed.
+    Going means half the way from the frame before to the frame after; at the ends, the way from or to the one
+    neighbour there is. Ripples are not followed.
     """
     aspect = width / height
     chosen = np.arange(len(scene.movement.camera))[frames]
-    moves = _moves(camera_lookup(scene.movement.camera, aspect), chosen, height, width)
+    parts = torch.zeros(len(chosen), height, width)
+    ways = _ways(camera_lookup(scene.movement.camera, aspect), chosen, height, width)
     for track, found in _sprites(scene, height, width, frames):
-        moves = torch.where(found > 0, _moves(object_lookup(track, aspect), chosen, height, width), moves)
-    return moves
+        parts = torch.where(found > 0, found, parts)
+        ways = torch.where(found[..., None] > 0, _ways(object_lookup(track, aspect), chosen, height, width), ways)
+    right, down = aspect * ways[..., 0], ways[..., 1]
+    eighth = torch.round(torch.atan2(down, right) / (torch.pi / 4)) % 8
+    moves = torch.where(torch.hypot(right, down) < STILL, 0, 1 + eighth)
+    return torch.stack([parts, moves]).to(torch.uint8)
 
 
 def _sprites(scene: Scene, height: int, width: int, frames: slice) -> Iterator[tuple[Array, Tensor]]:
@@ -59,16 +64,13 @@ def _sprites(scene: Scene, height: int, width: int, frames: slice) -> Iterator[t
         yield track, look_up_sprites(sprite, track[None, frames], height, width, mode="nearest")[0, :, 0]
 
 
-def _moves(lookups: Array, frames: Any, height: int, width: int) -> Tensor:
-    """Numbers into `MOVES`, uint8 (t, height, width), of a layer seen everywhere through lookups (T, 2, 3), at the
-    frames int (t,)."""
+def _ways(lookups: Array, frames: Any, height: int, width: int) -> Tensor:
+    """Right and down a frame, in half pictures, of a layer seen everywhere through lookups (T, 2, 3), at the frames
+    int (t,): float (t, height, width, 2)."""
     square = np.concatenate([lookups, np.broadcast_to([0, 0, 1], (len(lookups), 1, 3))], axis=1).astype(np.float64)
     before, after = np.maximum(frames - 1, 0), np.minimum(frames + 1, len(square) - 1)
     places = np.linalg.inv(square)
     ways = (places[after] - places[before]) @ square[frames] / (after - before)[:, None, None]
-    way = functional.affine_grid(
+    return functional.affine_grid(
         torch.from_numpy(ways[:, :2].astype(np.float32)), [len(frames), 1, height, width], align_corners=False
     )
-    right, down = width / height * way[..., 0], way[..., 1]
-    eighth = torch.round(torch.atan2(down, right) / (torch.pi / 4)) % 8
-    return torch.where(torch.hypot(right, down) < STILL, 0, 1 + eighth).to(torch.uint8)
