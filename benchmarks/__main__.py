@@ -12,7 +12,7 @@ from benchmarks import __doc__ as introduction
 from benchmarks import files, gpu, network
 from benchmarks.plot import plot
 from benchmarks.turns import Row
-from c3dvideo.network.doctor import n_cores, processor_name
+from c3dvideo.machine import n_cores, processor_name
 
 SECTIONS = {
     "network": network.measure,

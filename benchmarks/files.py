@@ -170,9 +170,9 @@ def main(task: str, *arguments: str) -> None:
 def _run_network(way: str, batch: int) -> None:
     import torch
 
-    from c3dvideo.network import kernels
+    from c3dvideo.inference.cpu import kernels
+    from c3dvideo.inference.cpu.winograd_network import CpuNetwork
     from c3dvideo.network.c3d import c3d
-    from c3dvideo.network.cpu import CpuNetwork
 
     network = c3d().eval()
     clips = torch.randn(batch, 3, 16, 112, 112)

@@ -13,11 +13,12 @@ from torch import Tensor
 from benchmarks.network import GFLOP_A_CLIP, seeded_network
 from benchmarks.turns import Row, rows_of, take_turns
 from benchmarks.video import write_folder
+from c3dvideo.choices import Precision
 from c3dvideo.features.extract import extract
+from c3dvideo.inference.direct import DTYPES, switches
+from c3dvideo.inference.engine import Engine
+from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
-from c3dvideo.network.direct import DTYPES, Precision, switches
-from c3dvideo.network.doctor import n_cores
-from c3dvideo.network.engine import Engine
 
 EAGER = "PyTorch eager fp32"
 DEFAULTS = "PyTorch eager, its own choice of fp32 or TF32"

@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from c3dvideo import C3D
-from c3dvideo.network.engine import Engine
-from c3dvideo.network.weights import load_weights
+from c3dvideo.inference.engine import Engine
 from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile, View
 from c3dvideo.video.reader import read_clips
+from c3dvideo.weights.load import load_weights
 
 Mean = np.ndarray
 Clips = np.ndarray

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.turns import Row, rows_of, take_turns
-from c3dvideo.network import kernels
+from c3dvideo.inference.cpu import kernels
+from c3dvideo.inference.cpu.overlap import longest_chain
+from c3dvideo.inference.cpu.winograd_network import CpuNetwork
 from c3dvideo.network.c3d import C3D, c3d
-from c3dvideo.network.cpu import CpuNetwork
-from c3dvideo.network.overlap import longest_chain
 
 EAGER = "PyTorch eager, as the ports run it"
 OURS = "c3dvideo, compiled"
@@ -162,8 +162,8 @@ def measure_overlap(*, quick: bool) -> Iterator[Row]:
 
 def measure_training(*, quick: bool) -> Iterator[Row]:
     """Seconds a clip of forward and backward with the classification loss, as the ports and as `c3dvideo train` do."""
-    from c3dvideo.learning.training.forward import fast_logits
-    from c3dvideo.learning.training.machine import choose_precision
+    from c3dvideo.training.arithmetic import choose_precision
+    from c3dvideo.training.forward import fast_logits
 
     torch.manual_seed(0)
     clips, labels = 60 * torch.randn(2, 3, 16, 112, 112), torch.tensor([0, 1])
@@ -191,7 +191,8 @@ def measure_training(*, quick: bool) -> Iterator[Row]:
 
 def measure_precisions(*, quick: bool) -> Iterator[Row]:
     """What 16-bit weights and activations cost in fc6, computed on the CPU with float32 sums, as a GPU would."""
-    from c3dvideo.network.direct import DirectNetwork, Precision
+    from c3dvideo.choices import Precision
+    from c3dvideo.inference.direct import DirectNetwork
 
     network = seeded_network()
     clips = 60 * torch.randn(1 if quick else 4, 3, 16, 112, 112)

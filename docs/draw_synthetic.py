@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from c3dvideo import synthetic
 from c3dvideo.plots import draw_grid
-from c3dvideo.video import synthetic
 
 FIGURES = Path(__file__).parent / "figures"
 

@@ -1,12 +1,14 @@
-"""Write docs/commands.md, the reference of every command, from the command line itself.
+"""Write the generated pages of docs/: every command from the command line, every module from its docstring.
 
 python docs/generate.py            # `make docs`
-python docs/generate.py --check    # exit 1 when the file is not what the code says
+python docs/generate.py --check    # exit 1 when a page differs from what the code says
 """
 
 import argparse
+import ast
 import inspect
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from typer.main import get_command
 
 from c3dvideo.cli import app
 
-REFERENCE = Path(__file__).parent / "commands.md"
+DOCS = Path(__file__).parent
+SOURCE = DOCS.parent / "src" / "c3dvideo"
 
 INTRODUCTION = """# Commands
 
@@ -24,9 +27,28 @@ Exit codes: 0 all done; 1 failed, with one line on stderr (`--debug` anywhere on
 2 wrong usage; 3 finished, but some inputs failed and are listed.
 """
 
+ARCHITECTURE = """# Architecture
 
-def reference() -> str:
-    """The whole page as Markdown."""
+Generated from the first line of every module by `make docs`.
+
+```
+file, frame folder, camera or URL
+  -> video        uint8 frames with exact timestamps, then clips: uint8 (n, 3, 16, 112, 112)
+  -> inference    named activations, on a CPU or a GPU
+  -> features     one .npz per video and one manifest per folder
+       -> features.convert   the files that other projects read
+       -> probing            descriptors, linear classifiers, predictions
+            -> evaluation    the paper's protocols
+datasets -> training -> a weights folder, loaded by weights.load like any other
+```
+
+Imports only point down this order: {layers}. Modules inside a package never import each other in a ring.
+`make check` enforces both.
+"""
+
+
+def commands() -> str:
+    """docs/commands.md as Markdown."""
     return "\n".join([INTRODUCTION, *_sections(get_command(app), "c3dvideo")])
 
 
@@ -66,15 +88,41 @@ def _default(parameter: Any) -> str:
     return f"`{getattr(value, 'value', value)}`"
 
 
+def architecture() -> str:
+    """docs/architecture.md as Markdown: one table per package, one line per module."""
+    contracts = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    page = [ARCHITECTURE.format(layers=" -> ".join(contracts[0]["layers"]))]
+    packages: dict[str, list[Path]] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        packages.setdefault(path.parent.relative_to(SOURCE).as_posix(), []).append(path)
+    for package, paths in sorted(packages.items(), key=lambda item: (item[0] != ".", item[0])):
+        init = SOURCE / package / "__init__.py"
+        title = "c3dvideo" if package == "." else f"c3dvideo/{package}"
+        page.append(f"## {title}\n\n{_first_line(init)}\n\n| module | |\n|---|---|")
+        page += [f"| `{path.relative_to(SOURCE).as_posix()}` | {_first_line(path)} |" for path in paths if path != init]
+        page.append("")
+    return "\n".join(page)
+
+
+def _first_line(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return " ".join(text.split("\n\n")[0].split()).replace("|", "\\|")
+
+
+PAGES = {"commands.md": commands, "architecture.md": architecture}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only compare")
-    if parser.parse_args().check:
-        if REFERENCE.read_text() == reference():
-            return 0
-        print("docs/commands.md is stale: run `make docs`", file=sys.stderr)
-        return 1
-    REFERENCE.write_text(reference())
+    check = parser.parse_args().check
+    if check:
+        stale = [name for name, write in PAGES.items() if (DOCS / name).read_text() != write()]
+        for name in stale:
+            print(f"docs/{name} is stale: run `make docs`", file=sys.stderr)
+        return 1 if stale else 0
+    for name, write in PAGES.items():
+        (DOCS / name).write_text(write())
     return 0
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from c3dvideo import extract
+from c3dvideo import extract, synthetic
 from c3dvideo.features.store import descriptor, list_features, read_features
-from c3dvideo.video import synthetic
 from c3dvideo.video.clips import ClipPlan
 
 work = Path(tempfile.mkdtemp())

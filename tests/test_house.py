@@ -1,9 +1,11 @@
 """The package as a whole: public names, start-up, and a wheel that installs from nothing."""
 
 import doctest
+import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -43,10 +45,22 @@ def test_extras_add_up_to_all() -> None:
     assert sorted(named) == sorted(set(extras) - {"all"})
 
 
-def test_every_source_file_stands_in_the_readme_tree() -> None:
-    readme = (ROOT / "README.md").read_text()
-    sources = (path for path in (ROOT / "src").rglob("*.py") if path.name != "__init__.py")
-    assert [path.name for path in sources if path.name not in readme] == []
+def test_every_module_stands_in_the_architecture_page_under_its_whole_path() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    sources = [path for path in (ROOT / "src").rglob("*.py") if path.name != "__init__.py"]
+    listed = set(re.findall(r"^\| `([\w/.]+)`", page, flags=re.MULTILINE))
+    assert listed == {path.relative_to(ROOT / "src/c3dvideo").as_posix() for path in sources}
+
+
+def test_every_package_stands_in_the_readme() -> None:
+    tree = (ROOT / "README.md").read_text().split("## Architecture", 1)[1].split("## ", 1)[0]
+    named = set(re.findall(r"^  (\w+)/ ", tree, flags=re.MULTILINE))
+    assert named == {path.parent.name for path in (ROOT / "src/c3dvideo").glob("*/__init__.py")}
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = Counter(path.name for path in (ROOT / "src").rglob("*.py") if path.name != "__init__.py")
+    assert [name for name, n in names.items() if n > 1] == []
 
 
 def test_examples_in_docstrings_are_right() -> None:
@@ -58,3 +72,8 @@ def test_examples_in_docstrings_are_right() -> None:
     results = [doctest.testmod(import_module(name)) for name in names]
     assert sum(result.attempted for result in results) > 0
     assert sum(result.failed for result in results) == 0
+
+
+def test_the_command_line_defines_no_choices_of_its_own() -> None:
+    for path in sorted((ROOT / "src/c3dvideo/cli").glob("*.py")):
+        assert "Literal" not in path.read_text(), f"{path.name} spells out a choice; import it from c3dvideo.choices"

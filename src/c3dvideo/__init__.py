@@ -16,8 +16,8 @@ _HOMES = {
     "c3d_plain": "network.c3d",
     "c3d_small": "network.c3d",
     "extract": "features.extract",
-    "load_weights": "network.weights",
-    "predict": "learning.predict",
+    "load_weights": "weights.load",
+    "predict": "probing.predict",
     "read_features": "features.store",
     "C3DVideoError": "errors",
 }
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from c3dvideo.errors import C3DVideoError
     from c3dvideo.features.extract import extract
     from c3dvideo.features.store import read_features
-    from c3dvideo.learning.predict import predict
     from c3dvideo.network.c3d import C3D, c3d, c3d_plain, c3d_small
-    from c3dvideo.network.weights import load_weights
+    from c3dvideo.probing.predict import predict
+    from c3dvideo.weights.load import load_weights
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from c3dvideo.files import cache_folder
+
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
 
 
@@ -65,14 +67,6 @@ def library_path(*sources: Path) -> Path:
     identity = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
     identity.update(" ".join((*FLAGS, platform.machine(), _processor_features())).encode())
     return cache_folder() / f"{sources[0].stem}-{identity.hexdigest()[:16]}.so"
-
-
-def cache_folder() -> Path:
-    """Where libraries and fetched weights go: $C3DVIDEO_CACHE, else c3dvideo under $XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("C3DVIDEO_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c3dvideo"
 
 
 def _processor_features() -> str:

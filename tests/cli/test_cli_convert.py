@@ -4,15 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 
-from c3dvideo.cli import convert as command
-from c3dvideo.features import convert as room
-from c3dvideo.features.convert.arrays import CropLayout
-from c3dvideo.features.convert.segments import Rounding
 from c3dvideo.features.store import VideoFeatures, write_features
 
 
@@ -42,12 +37,6 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     code = "from c3dvideo.cli import main; main()"
     words = [sys.executable, "-c", code, "convert", *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, check=False)
-
-
-def test_choices_are_those_of_the_writers() -> None:
-    assert get_args(command.Format) == get_args(room.Format)
-    assert get_args(command.Rounding) == get_args(Rounding)
-    assert get_args(command.CropLayout) == get_args(CropLayout)
 
 
 def test_json_summary_and_exit_code_3_when_a_video_is_left_out(features: Path, tmp_path: Path) -> None:

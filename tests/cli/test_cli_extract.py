@@ -7,19 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 
 from c3dvideo import C3D, cli
-from c3dvideo.cli import features as commands
 from c3dvideo.features.store import list_features, read_features
-from c3dvideo.learning.descriptors import Part
-from c3dvideo.learning.probe import Probe
-from c3dvideo.network import direct, engine
-from c3dvideo.network.weights import save_folder
-from c3dvideo.video import clips, preprocess
+from c3dvideo.network.folder import save_folder
+from c3dvideo.probing.descriptors import Part
+from c3dvideo.probing.probe import Probe
 
 Write = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -185,18 +181,3 @@ def test_predict_with_a_probe(here: Path, run: Run) -> None:
     assert code == 0
     assert [rank["label"] for rank in prediction["top"]] == ["still", "moving"]
     assert prediction["top"][0]["score"] == pytest.approx(-prediction["top"][1]["score"])
-
-
-def test_the_choices_are_those_of_the_rooms_below() -> None:
-    for ours, theirs in [
-        (commands.Tail, clips.Tail),
-        (commands.Short, clips.Short),
-        (commands.Crops, preprocess.Crops),
-        (commands.ChannelOrder, preprocess.ChannelOrder),
-        (commands.Resize, preprocess.Resize),
-        (commands.Interpolation, preprocess.Interpolation),
-        (commands.Pool5, preprocess.Pool5),
-        (commands.Precision, direct.Precision),
-        (commands.EngineName, engine.EngineName),
-    ]:
-        assert get_args(ours) == get_args(theirs)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from c3dvideo.cli import training
-from c3dvideo.learning.datasets import Layout, read_dataset
-from c3dvideo.learning.training.recipe import Recipe
+from c3dvideo.choices import Layout
+from c3dvideo.cli import training_commands as training
+from c3dvideo.datasets.read import read_dataset
+from c3dvideo.training.settings import Recipe
 
 Run = Callable[..., tuple[int, str, str]]
 TINY = ("--width", 0.06, "--fc-width", 16, "--crop-size", 32, "--batch-size", 4, "--epochs", 1, "--test-clips", 1)

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from c3dvideo import C3D
 from c3dvideo.cli import app
 from c3dvideo.errors import UnsafePickleError
-from c3dvideo.network.published import PUBLISHED
-from c3dvideo.network.weights import fingerprint, load_weights
+from c3dvideo.network.folder import fingerprint
+from c3dvideo.weights.load import load_weights
+from c3dvideo.weights.published import PUBLISHED
 
 runner = CliRunner()
 

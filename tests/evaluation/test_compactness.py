@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from c3dvideo.datasets.examples import Example
 from c3dvideo.errors import UsageError
 from c3dvideo.evaluation.compactness import evaluate_compactness
-from c3dvideo.learning.datasets import Example
-from c3dvideo.learning.descriptors import Labelled
+from c3dvideo.probing.descriptors import Labelled
 
 
 def labelled(split: bool = True) -> Labelled:

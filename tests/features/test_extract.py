@@ -19,10 +19,10 @@ import pytest
 from c3dvideo import C3D, __version__
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features.extract import ExtractSummary, extract
-from c3dvideo.features.recipe import prepare_network
+from c3dvideo.features.extractor import prepare_network
 from c3dvideo.features.store import descriptor, list_features, read_failures, read_features
-from c3dvideo.features.work import content_sha256
-from c3dvideo.network.weights import save_folder
+from c3dvideo.features.worker import content_sha256
+from c3dvideo.network.folder import save_folder
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import prepare_frame
 from c3dvideo.video.reader import read_clips

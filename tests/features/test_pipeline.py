@@ -16,10 +16,10 @@ from c3dvideo import C3D
 from c3dvideo.errors import DecodeError, StoreError
 from c3dvideo.features import activations, pipeline
 from c3dvideo.features.activations import VideoActivations
+from c3dvideo.features.extractor import Recipe, _shift_frames, make_recipe
 from c3dvideo.features.pipeline import Timings, Writer, compute
-from c3dvideo.features.recipe import Recipe, _shift_frames, make_recipe
 from c3dvideo.features.store import Failure
-from c3dvideo.network.engine import Engine
+from c3dvideo.inference.engine import Engine
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.reader import Clip
 from c3dvideo.video.sources import Source

@@ -16,11 +16,11 @@ from c3dvideo import C3D
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features import processes
 from c3dvideo.features.extract import ExtractSummary, extract
-from c3dvideo.features.recipe import make_recipe
+from c3dvideo.features.extractor import make_recipe
 from c3dvideo.features.store import Failure, append_failure, list_features, read_failures, read_features
-from c3dvideo.features.work import Settled, work
-from c3dvideo.network.doctor import n_cores
-from c3dvideo.network.weights import save_folder
+from c3dvideo.features.worker import Settled, work
+from c3dvideo.machine import n_cores
+from c3dvideo.network.folder import save_folder
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.sources import Source
 

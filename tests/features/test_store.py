@@ -19,7 +19,6 @@ from c3dvideo.features.store import (
     Manifest,
     VideoFeatures,
     append_failure,
-    atomic_file,
     claim_folder,
     descriptor,
     feature_path,
@@ -29,9 +28,9 @@ from c3dvideo.features.store import (
     read_manifest,
     read_metadata,
     settle_failures,
-    sweep_leftovers,
     write_features,
 )
+from c3dvideo.files import atomic_file, sweep_leftovers
 
 
 def some_features(name: str = "sub/a.mp4", *, n_clips: int = 3, seed: int = 0, **metadata: Any) -> VideoFeatures:

@@ -1,4 +1,4 @@
-"""Writes release_sgd.npz: the trace that tests/learning/test_release_sgd.py compares with.
+"""Writes release_sgd.npz: the trace that tests/training/test_release_sgd.py compares with.
 
 The gradients come from float64 autograd; the updates are the release's rule written out in numpy, apart from our
 optimizer class. Run it from the repository's root: python tests/golden/make_release_sgd.py

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from c3dvideo import C3D
-from c3dvideo.network import kernels
-from c3dvideo.network.cpu import CpuNetwork
-from c3dvideo.network.formats import import_weights, read_mean
-from c3dvideo.network.weights import assemble
+from c3dvideo.inference.cpu import kernels
+from c3dvideo.inference.cpu.winograd_network import CpuNetwork
+from c3dvideo.network.folder import assemble
 from c3dvideo.video.decode import open_video
 from c3dvideo.video.preprocess import CAFFE, input_mean, prepare_frame
+from c3dvideo.weights.import_weights import import_weights, read_mean
 
 Activations = Callable[[torch.Tensor, Iterable[str]], dict[str, torch.Tensor]]
 

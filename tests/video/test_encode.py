@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from c3dvideo.video import synthetic
+from c3dvideo import synthetic
 from c3dvideo.video.encode import write_video
 
 Pattern = Callable[..., np.ndarray]

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from c3dvideo.choices import Interpolation
 from c3dvideo.errors import UsageError
 from c3dvideo.video import resize
 from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile, View, input_mean, prepare_frame, resize_frame
-from c3dvideo.video.resize import Interpolation, opencv_bilinear_compiled, opencv_bilinear_numpy
+from c3dvideo.video.resize import opencv_bilinear_compiled, opencv_bilinear_numpy
 
 Pattern = Callable[..., np.ndarray]
 SMALL = Profile(name="small", resize_height=16, resize_width=21, crop_size=14, crop_top=None, crop_left=None)

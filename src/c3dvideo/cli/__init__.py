@@ -41,16 +41,16 @@ def common(
 
 
 GROUPS: tuple[str, ...] = (
-    "features",
-    "dataset",
-    "training",
-    "synthetic",
-    "demo",
-    "probe",
-    "evaluation",
-    "convert",
-    "weights",
-    "system",
+    "extract_commands",
+    "dataset_commands",
+    "training_commands",
+    "synthetic_commands",
+    "demo_command",
+    "probe_commands",
+    "evaluation_commands",
+    "convert_command",
+    "weights_commands",
+    "doctor_command",
 )
 for _group in GROUPS:
     import_module(f"c3dvideo.cli.{_group}").register(app)

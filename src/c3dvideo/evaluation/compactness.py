@@ -12,10 +12,10 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import accuracy_score
 
 from c3dvideo.errors import UsageError
-from c3dvideo.evaluation.published import beside
-from c3dvideo.evaluation.recognition import partitions
-from c3dvideo.learning.descriptors import Labelled, Part
-from c3dvideo.learning.probe import fit_probe
+from c3dvideo.evaluation.action_recognition import partitions
+from c3dvideo.evaluation.paper import beside
+from c3dvideo.probing.descriptors import Labelled, Part
+from c3dvideo.probing.probe import fit_probe
 
 DIMENSIONS = (10, 50, 100, 500)
 

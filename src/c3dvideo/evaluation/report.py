@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from c3dvideo.features.store import atomic_file
+from c3dvideo.files import atomic_file
 
 _STYLE = """
 :root { --ink: #1f2933; --faint: #687683; --line: #dde3e8; --ground: #ffffff; --card: #f5f7f9; --accent: #0b6e99;

@@ -15,18 +15,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from c3dvideo.features.locks import FolderLocks
+from c3dvideo.choices import Crops, EngineName, Pool, Precision
+from c3dvideo.features.claims import FolderLocks
+from c3dvideo.features.extractor import make_recipe
 from c3dvideo.features.pipeline import Timings
 from c3dvideo.features.processes import work_in_processes
-from c3dvideo.features.recipe import Pool, make_recipe
 from c3dvideo.features.store import Failure, settle_failures
-from c3dvideo.features.work import Decoded, Settled, work
+from c3dvideo.features.worker import Decoded, Settled, work
+from c3dvideo.inference.engine import devices
 from c3dvideo.network.c3d import C3D
-from c3dvideo.network.direct import Precision
-from c3dvideo.network.engine import EngineName, devices
 from c3dvideo.progress import Bar, progress
 from c3dvideo.video.clips import ClipPlan
-from c3dvideo.video.preprocess import Crops, Profile
+from c3dvideo.video.preprocess import Profile
 from c3dvideo.video.sources import Source, find_sources
 
 

@@ -23,8 +23,8 @@ from typing import Any, cast
 import torch
 
 from c3dvideo.errors import C3DVideoError
-from c3dvideo.features.recipe import Recipe
-from c3dvideo.features.work import Decoded, Report, Settled, Share, work
+from c3dvideo.features.extractor import Recipe
+from c3dvideo.features.worker import Decoded, Report, Settled, Share, work
 from c3dvideo.video.sources import Source
 
 RecipeOn = Callable[..., Recipe]

@@ -11,20 +11,18 @@ A file appears under its name complete or not at all, whatever stops the writer.
 """
 
 import json
-import os
-import re
-import secrets
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from c3dvideo.errors import StoreError, UsageError
+from c3dvideo.files import atomic_file
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -154,46 +152,6 @@ def write_features(path: str | Path, features: VideoFeatures) -> None:
             # A ZipInfo made from a name alone carries the date 1980-01-01: the bytes do not depend on the clock.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
-
-
-@contextmanager
-def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path`, complete and on disk, when the block ends without an error."""
-    path = Path(path)
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise StoreError(
-            f"{path} could not be written: {error.strerror or error}; nothing was left behind, "
-            "the same command goes on from here"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def sweep_leftovers(folder: str | Path) -> None:
-    """Delete the temporary files that killed writers left under `folder`; only while nobody else writes there."""
-    for path in Path(folder).rglob(".*.tmp"):
-        if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name):
-            path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a rename inside `folder` on disk, where the system lets a folder be opened."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,18 +19,17 @@ Every convolution, fc6 and fc7 are followed by ReLU; an activation of that name 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
+from c3dvideo.choices import Filler, Pool5
 from c3dvideo.errors import UsageError
+from c3dvideo.network.folder import load_folder_or_hub, save_folder
 from c3dvideo.video.preprocess import CAFFE, Profile
-
-Pool5 = Literal["ceil", "symmetric", "floor"]
-Filler = Literal["gaussian", "xavier"]
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 SMALL_STAGES = ((64,), (128,), (256,), (256,), (256,))
@@ -205,8 +204,6 @@ class C3D(
                 yield name, module
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        from c3dvideo.network.weights import save_folder
-
         save_folder(self, save_directory)
 
     @classmethod
@@ -217,8 +214,6 @@ class C3D(
             so); revision, token, cache_dir, force_download and local_files_only go to the hub.
         Raises WeightsError when the folder is damaged, DownloadError when the hub cannot deliver.
         """
-        from c3dvideo.network.weights import load_folder_or_hub
-
         return load_folder_or_hub(cls, str(pretrained_model_name_or_path), **options)
 
 

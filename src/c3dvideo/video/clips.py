@@ -10,16 +10,15 @@ The release takes a clip every 16 frames and drops the incomplete tail; the pape
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
+from c3dvideo.choices import Short, Tail
 from c3dvideo.errors import ShortVideoError, UsageError
 
 Item = TypeVar("Item")
 Indices = np.ndarray[Any, np.dtype[np.int64]]
-Tail = Literal["drop", "repeat_last", "shift_back"]
-Short = Literal["error", "repeat_last", "loop"]
 
 
 @dataclass(frozen=True, kw_only=True)

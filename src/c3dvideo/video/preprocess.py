@@ -14,13 +14,10 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
+from c3dvideo.choices import ChannelOrder, Crops, Interpolation, Pool5, Resize
 from c3dvideo.errors import UsageError
-from c3dvideo.video.resize import Interpolation, Pixels, resample
+from c3dvideo.video.resize import Pixels, resample
 
-ChannelOrder = Literal["bgr", "rgb"]
-Crops = Literal["centre", "five", "ten"]
-Resize = Literal["stretch", "short_side"]
-Pool5 = Literal["ceil", "symmetric", "floor"]
 Offset = int | Literal["centre", "end"]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -8,13 +8,13 @@ Only the rows and columns that are asked for are computed; where to look is work
 import ctypes
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from c3dvideo.choices import Interpolation
 from c3dvideo.compiled import load
 
-Interpolation = Literal["opencv_bilinear", "antialias_bilinear"]
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 Weights = np.ndarray[Any, np.dtype[np.int32]]

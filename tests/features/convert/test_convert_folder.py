@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from c3dvideo.choices import Format
 from c3dvideo.errors import MissingExtraError, StoreError, UsageError
-from c3dvideo.features.convert import Format, PcaBasis, convert, output_names
+from c3dvideo.features.convert import PcaBasis, convert, output_names
 
 ONE_FILE = {"activitynet": "all.hdf5", "hdf5": "all.hdf5", "parquet": "all.parquet"}
 

@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from c3dvideo.choices import CropLayout, Format, Rounding
 from c3dvideo.errors import StoreError, UsageError
-from c3dvideo.features.convert.arrays import CropLayout, crops_writer, npy_writer
+from c3dvideo.features.convert.arrays import crops_writer, npy_writer
 from c3dvideo.features.convert.blobs import caffe_writer
 from c3dvideo.features.convert.common import Floats, Write, clip_matrix, origin
 from c3dvideo.features.convert.hdf5 import activitynet_writer, hdf5_writer
 from c3dvideo.features.convert.pca import PcaBasis, fit_pca
-from c3dvideo.features.convert.segments import Rounding, ucf_crime_writer
+from c3dvideo.features.convert.segments import ucf_crime_writer
 from c3dvideo.features.convert.spans import tall_hdf5_writer, tall_writer
 from c3dvideo.features.convert.tables import csv_writer, parquet_writer
 from c3dvideo.features.store import list_features, read_features
@@ -46,8 +47,6 @@ __all__ = [
     "tall_writer",
     "ucf_crime_writer",
 ]
-
-Format = Literal["caffe", "npy", "activitynet", "hdf5", "ucf-crime", "tall", "crops", "csv", "parquet"]
 
 
 class _Way(NamedTuple):

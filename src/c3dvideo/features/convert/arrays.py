@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Literal
 
+from c3dvideo.choices import CropLayout
 from c3dvideo.errors import StoreError
 from c3dvideo.features.convert.common import (
     Write,
@@ -19,8 +19,6 @@ from c3dvideo.features.convert.common import (
     with_suffix,
 )
 from c3dvideo.features.store import VideoFeatures
-
-CropLayout = Literal["xd-violence", "rtfm"]
 
 
 @contextmanager

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from c3dvideo.choices import Rounding
 from c3dvideo.errors import StoreError
 from c3dvideo.features.convert.common import Floats, Write, appearing, clip_matrix, with_suffix
 from c3dvideo.features.store import VideoFeatures
 
-Rounding = Literal["matlab", "python"]
 N_SEGMENTS = 32
 
 

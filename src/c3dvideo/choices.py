@@ -1,0 +1,54 @@
+"""Every choice that a user makes among a few names, defined once for Python and the command line.
+
+This module imports nothing, so that the command line can list the choices without importing PyTorch.
+"""
+
+from typing import Literal
+
+# How pixels become network input (`video.preprocess`).
+ChannelOrder = Literal["bgr", "rgb"]
+Resize = Literal["stretch", "short_side"]
+Interpolation = Literal["opencv_bilinear", "antialias_bilinear"]
+Crops = Literal["centre", "five", "ten"]
+
+# Which frames make which clip (`video.clips`).
+Tail = Literal["drop", "repeat_last", "shift_back"]
+Short = Literal["error", "repeat_last", "loop"]
+
+# The network (`network.c3d`) and how it runs (`inference`).
+Pool5 = Literal["ceil", "symmetric", "floor"]
+Filler = Literal["gaussian", "xavier"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+EngineName = Literal["auto", "direct", "winograd"]
+StoredPrecision = Literal["fp32", "fp16"]
+Pool5Order = Literal["hwc", "chw"]  # the order in which fc6 of an imported file reads pool5
+
+# Stored features (`features`).
+Pool = Literal["mean"]
+Format = Literal["caffe", "npy", "activitynet", "hdf5", "ucf-crime", "tall", "crops", "csv", "parquet"]
+CropLayout = Literal["xd-violence", "rtfm"]
+Rounding = Literal["matlab", "python"]
+
+# Labelled videos (`datasets`).
+Layout = Literal[
+    "auto", "folders", "csv", "ucf101", "hmdb51", "kinetics", "sports1m", "list", "yupenn", "maryland", "parent_folders"
+]
+
+# Training (`training.settings`).
+Preset = Literal["modern", "release"]
+NetworkName = Literal["c3d", "c3d_small"]
+TrainFiller = Literal["he", "gaussian", "xavier"]
+CopyLayers = Literal["all", "conv"]
+Sampling = Literal["any", "release"]
+TrainCrops = Literal["resized", "any", "release", "centre"]
+TrainMean = Literal["channel", "volume", "weights"]
+Balance = Literal["none", "loss", "sampling"]
+Optimizer = Literal["adamw", "sgd", "release"]
+Schedule = Literal["cosine", "step"]
+PretrainPrecision = Literal["auto", "fp32", "bf16"]
+TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+
+# Evaluation.
+Classifier = Literal["svm", "network"]
+PublishedSplits = Literal["ucf101", "hmdb51"]
+MapMethod = Literal["tsne", "pca"]

@@ -1,0 +1,56 @@
+"""`c3dvideo demo`: the whole path, from videos to a page that shows what their features know."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("demo")(demo)
+
+
+def demo(
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")] = Path("demo"),
+    videos: Annotated[
+        Path | None,
+        typer.Option(
+            "--videos",
+            help="Your own folder of videos, one folder a class or just videos; else some are generated.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Weights folder, hub id or published name.", show_default=False)
+    ] = None,
+    clips_per_class: Annotated[
+        int, typer.Option("--clips-per-class", min=4, help="Videos to generate of each motion.")
+    ] = 24,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show what C3D features know: of generated videos, or of your own; ends with one HTML page.
+
+    Exit code 3 when some videos could not be read.
+    """
+    from dataclasses import asdict
+
+    from c3dvideo.demo import demo as run_demo
+
+    def say(step: str, text: str) -> None:
+        typer.echo(f"{step:<11} {text}", err=as_json)
+
+    result = run_demo(
+        out, videos=videos, weights=weights, clips_per_class=clips_per_class, device=device, seed=seed, say=say
+    )
+    if as_json:
+        typer.echo(json.dumps(asdict(result) | {"page": str(result.page)}))
+    if result.n_failed:
+        typer.echo(
+            f"{result.n_failed} videos failed; they are listed in {out / 'features' / 'failures.jsonl'}", err=True
+        )
+        raise typer.Exit(3)

@@ -1,0 +1,288 @@
+"""`c3dvideo extract` and `c3dvideo predict`: videos in; features, or classes with a timeline, out."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from c3dvideo.choices import ChannelOrder, Crops, EngineName, Interpolation, Pool, Pool5, Precision, Resize, Short, Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from c3dvideo.features.extract import ExtractSummary
+    from c3dvideo.features.store import Failure
+    from c3dvideo.probing.predict import Prediction
+
+Three = tuple[float, float, float]
+
+_MOST_NAMES = 10  # in a list on stderr
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        help="Video files, folders (searched to the bottom), frame folders, a CSV with a column `path`, "
+        "or - for a list on stdin.",
+        show_default=False,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", help="Weights folder, hub id, or a name from `c3dvideo weights list`.", show_default=False
+    ),
+]
+StrideFrames = Annotated[int, typer.Option("--stride-frames", help="Frames between clip starts.")]
+ClipLength = Annotated[int, typer.Option("--clip-length", help="Frames of a clip; the network fixes it.")]
+SamplingRate = Annotated[int, typer.Option("--sampling-rate", help="Take every n-th frame.")]
+TailPolicy = Annotated[Tail, typer.Option("--tail", help="Frames after the last whole clip.")]
+ShortPolicy = Annotated[Short, typer.Option("--short", help="Videos shorter than one clip.")]
+CropsOption = Annotated[Crops, typer.Option("--crops", help="Views of every clip.")]
+ProfileName = Annotated[
+    str | None,
+    typer.Option("--profile", help="How pixels become input; default: that of the weights.", show_default=False),
+]
+_OWN = "Own profile values"
+ChannelOrderOption = Annotated[
+    ChannelOrder | None, typer.Option("--channel-order", rich_help_panel=_OWN, show_default=False)
+]
+ResizeOption = Annotated[Resize | None, typer.Option("--resize", rich_help_panel=_OWN, show_default=False)]
+ResizeHeight = Annotated[int | None, typer.Option("--resize-height", rich_help_panel=_OWN, show_default=False)]
+ResizeWidth = Annotated[int | None, typer.Option("--resize-width", rich_help_panel=_OWN, show_default=False)]
+InterpolationOption = Annotated[
+    Interpolation | None, typer.Option("--interpolation", rich_help_panel=_OWN, show_default=False)
+]
+CropTop = Annotated[int | None, typer.Option("--crop-top", rich_help_panel=_OWN, show_default=False)]
+CropLeft = Annotated[int | None, typer.Option("--crop-left", rich_help_panel=_OWN, show_default=False)]
+MeanValues = Annotated[
+    Three | None,
+    typer.Option("--mean-values", help="One a channel, in channel order.", rich_help_panel=_OWN, show_default=False),
+]
+Std = Annotated[Three | None, typer.Option("--std", help="One a channel.", rich_help_panel=_OWN, show_default=False)]
+Scale = Annotated[
+    float | None, typer.Option("--scale", help="Factor on 0-255 pixels.", rich_help_panel=_OWN, show_default=False)
+]
+Pool5Option = Annotated[
+    Pool5 | None, typer.Option("--pool5", help="Padding of pool5.", rich_help_panel=_OWN, show_default=False)
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Arithmetic of the network.")]
+EngineOption = Annotated[EngineName, typer.Option("--engine", help="How convolutions are computed.")]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Clips a call of the network.", show_default=False)
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Decoding threads.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("extract")(extract)
+    app.command("predict")(predict)
+
+
+def extract(
+    inputs: Inputs,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Folder of features; made, or gone on with.", show_default=False)],
+    weights: Weights = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", help="Activation to store; repeatable. [default: fc6]")
+    ] = None,
+    pool: Annotated[
+        Pool | None,
+        typer.Option("--pool", help="mean: one L2-normalised descriptor a video.", show_default=False),
+    ] = None,
+    stride_frames: StrideFrames = 16,
+    clip_length: ClipLength = 16,
+    sampling_rate: SamplingRate = 1,
+    tail: TailPolicy = "drop",
+    short: ShortPolicy = "error",
+    crops: CropsOption = "centre",
+    profile: ProfileName = None,
+    channel_order: ChannelOrderOption = None,
+    resize: ResizeOption = None,
+    resize_height: ResizeHeight = None,
+    resize_width: ResizeWidth = None,
+    interpolation: InterpolationOption = None,
+    crop_top: CropTop = None,
+    crop_left: CropLeft = None,
+    mean_values: MeanValues = None,
+    scale: Scale = None,
+    std: Std = None,
+    pool5: Pool5Option = None,
+    device: Annotated[
+        str,
+        typer.Option("--device", help="auto, cpu, cuda, or one or more of cuda:0,cuda:1,...; a process each."),
+    ] = "auto",
+    precision: PrecisionOption = "fp32",
+    engine: EngineOption = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn videos into features: OUT/sub/a.mp4.npz for every sub/a.mp4.
+
+    Started again, it does only what is missing or has changed. Videos that fail are listed in OUT/failures.jsonl, and
+    the exit code is then 3. With several GPUs, each is driven by a process of its own.
+    """
+    from c3dvideo.features.extract import extract as extract_videos
+    from c3dvideo.video.clips import ClipPlan
+
+    summary = extract_videos(
+        inputs,
+        out,
+        weights=weights,
+        layers=layer or ["fc6"],
+        pool=pool,
+        plan=ClipPlan(
+            clip_length=clip_length, stride_frames=stride_frames, sampling_rate=sampling_rate, tail=tail, short=short
+        ),
+        crops=crops,
+        profile=profile,
+        profile_changes=_given(
+            channel_order=channel_order,
+            resize=resize,
+            resize_height=resize_height,
+            resize_width=resize_width,
+            interpolation=interpolation,
+            crop_top=crop_top,
+            crop_left=crop_left,
+            mean=mean_values,
+            scale=scale,
+            std=std,
+            pool5=pool5,
+        ),
+        device=device,
+        precision=precision,
+        engine=engine,
+        batch_size=batch_size,
+        workers=workers,
+        note=_note,
+    )
+    typer.echo(json.dumps(summary.to_dict(), indent=2) if as_json else _summary_text(summary))
+    _list_failures(summary.failures, f"; all in {summary.out}/failures.jsonl")
+    if summary.lost_processes:
+        _end_incomplete(summary)
+    _end(summary.failures)
+
+
+def predict(
+    inputs: Inputs,
+    *,
+    weights: Weights = None,
+    probe: Annotated[
+        Path | None, typer.Option("--probe", help="Score with this probe, not with fc8.", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Classes to name a video.")] = 5,
+    stride_frames: StrideFrames = 16,
+    clip_length: ClipLength = 16,
+    sampling_rate: SamplingRate = 1,
+    tail: TailPolicy = "drop",
+    short: ShortPolicy = "error",
+    crops: CropsOption = "centre",
+    profile: ProfileName = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "fp32",
+    engine: EngineOption = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Name the classes of videos: of each as a whole (the mean over its clips) and along its time.
+
+    Exit code 3 when some videos could not be read.
+    """
+    from c3dvideo.probing.predict import predict as predict_videos
+    from c3dvideo.video.clips import ClipPlan
+
+    outcome = predict_videos(
+        inputs,
+        weights=weights,
+        probe=probe,
+        top=top,
+        plan=ClipPlan(
+            clip_length=clip_length, stride_frames=stride_frames, sampling_rate=sampling_rate, tail=tail, short=short
+        ),
+        crops=crops,
+        profile=profile,
+        device=device,
+        precision=precision,
+        engine=engine,
+        batch_size=batch_size,
+        workers=workers,
+        note=_note,
+    )
+    if as_json:
+        typer.echo(json.dumps(outcome.to_dict(), indent=2))
+    else:
+        for prediction in outcome.predictions:
+            _print_prediction(prediction)
+    _list_failures(outcome.failures)
+    _end(outcome.failures)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _list_failures(failures: "Sequence[Failure]", where: str = "") -> None:
+    for failure in failures[:_MOST_NAMES]:
+        _note(f"failed ({failure.stage}): {failure.name}: {failure.message}")
+    if failures:
+        _note(f"{len(failures)} failed{where}")
+
+
+def _end(failures: "Sequence[Failure]") -> None:
+    if failures:
+        raise typer.Exit(3)
+
+
+def _end_incomplete(summary: "ExtractSummary") -> None:
+    """Say what a run did not do because processes of it died, and exit with 1."""
+    for name in summary.not_done[:_MOST_NAMES]:
+        _note(f"not done: {name}")
+    _note(
+        f"c3dvideo: {'; '.join(summary.lost_processes)}; {len(summary.not_done)} videos are not done, "
+        "the same command does them"
+    )
+    raise typer.Exit(1)
+
+
+def _summary_text(summary: "ExtractSummary") -> str:
+    timings = summary.timings
+    overflows = f"; {summary.n_overflows} clips overflowed and were computed again in fp32" * bool(summary.n_overflows)
+    several = f", {len(summary.devices)} processes together" * (len(summary.devices) > 1)
+    return (
+        f"{summary.out}: {summary.n_done} videos done, {summary.n_skipped} already there, {summary.n_failed} failed\n"
+        f"{summary.n_clips} clips in {summary.seconds:.1f} s, {summary.clips_per_second:.2f} clips/s{overflows}\n"
+        f"seconds{several}: network {timings.network:.1f}, waiting for clips {timings.waiting_for_clips:.1f}, "
+        f"waiting for the writer {timings.waiting_for_writer:.1f}\n"
+        f"beside it: looking for what is done {timings.check:.1f}, decoding {timings.decode:.1f}, "
+        f"preprocessing {timings.preprocess:.1f}, waiting for the network {timings.waiting_for_network:.1f}; "
+        f"writing {timings.write:.1f}"
+    )
+
+
+def _print_prediction(prediction: "Prediction") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True)
+    table = Table(title=prediction.name, title_justify="left", box=None)
+    for heading in ("clip", "seconds", "class", "score"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for rank in prediction.top:
+        table.add_row("whole video", "", rank.label, f"{rank.score:.4f}")
+    for index, clip in enumerate(prediction.timeline):
+        table.add_row(str(index), _seconds(clip.start_seconds, clip.end_seconds), clip.label, f"{clip.score:.4f}")
+    console.print(table)
+
+
+def _seconds(start: float | None, end: float | None) -> str:
+    return "" if start is None or end is None else f"{start:.2f}-{end:.2f}"

@@ -1,0 +1,1 @@
+"""Labelled videos and their splits."""

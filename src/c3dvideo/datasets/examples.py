@@ -1,0 +1,92 @@
+"""Labelled videos: which file shows what, and which side of the split it is on.
+
+    dataset = read_dataset("my_videos")                       # a folder per class, a CSV, or an official layout
+    dataset = with_groups(dataset, r"_g(\\d+)_")               # clips of one source video belong together
+    dataset = split_by_group(dataset, fractions={"val": 0.2})
+
+A dataset is three tuples and a folder; videos that a list names but the disk lacks are in `missing`, not an error. The
+layouts of published data sets are in `layouts.py`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from c3dvideo.errors import DatasetError
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+SOURCE_PATTERNS = (r"_g(\d+)_c\d+", r"^(.{11})_\d{6}_\d{6}$")  # UCF101; Kinetics (the YouTube id)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled video or part of a video.
+
+    path: relative to the data set's root, with forward slashes; a file, or a folder of frames.
+    split: "train", "val", "test" or "" (not split yet). group: the source video it was cut from, or "".
+    start_seconds, end_seconds: the half-open part [start, end) of the file that is meant, or None for all of it.
+    start_frame: first frame (from 0) of the one clip that is meant, as in the release's list files, or None.
+    other_labels: further labels that are also right (Sports-1M has videos with several).
+    """
+
+    path: str
+    label: str
+    split: str = ""
+    group: str = ""
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    start_frame: int | None = None
+    other_labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Examples, the class names in output order, the videos that were named but not found, and where the files lie."""
+
+    examples: tuple[Example, ...]
+    classes: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    root: Path = Path()
+
+    def __post_init__(self) -> None:
+        known = set(self.classes)
+        if len(known) != len(self.classes):
+            raise DatasetError(f"class names repeat: {some(n for n, k in Counter(self.classes).items() if k > 1)}")
+        for example in self.examples:
+            if example.label not in known:
+                raise DatasetError(f"{example.path} has label {example.label!r}, which is not one of the classes")
+
+    def source(self, example: Example) -> Path:
+        """Where the file or frame folder of `example` lies."""
+        return self.root / example.path
+
+    def part(self, *splits: str) -> "Dataset":
+        """The examples of these splits; the classes stay."""
+        return replace(self, examples=tuple(each for each in self.examples if each.split in splits))
+
+    def counts(self) -> dict[str, int]:
+        """Number of examples of every class, in class order; 0 where a class has none."""
+        found = Counter(example.label for example in self.examples)
+        return {name: found[name] for name in self.classes}
+
+    def targets(self) -> np.ndarray:
+        """The class index of every example, int64 (n,)."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        return np.array([index[example.label] for example in self.examples], dtype=np.int64)
+
+
+def some(names: Iterable[str], limit: int = 5) -> str:
+    listed = list(names)
+    return ", ".join(map(repr, listed[:limit])) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")

@@ -1,0 +1,63 @@
+"""Read a data set in any layout.
+
+dataset = read_dataset("my_videos")        # a folder per class, a CSV, or a published layout
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from c3dvideo.choices import Layout
+from c3dvideo.datasets import layouts
+from c3dvideo.datasets.examples import Dataset
+from c3dvideo.datasets.lists import read_csv, read_folders
+from c3dvideo.errors import DatasetError, UsageError
+
+
+def read_dataset(
+    data: str | Path,
+    *,
+    layout: Layout = "auto",
+    videos: str | Path | None = None,
+    fold: int = 1,
+) -> Dataset:
+    """The data set at `data`: a folder or a list file.
+
+    layout: "auto" looks at the files. "folders" is a folder per class, perhaps under train/, val/, test/; "csv" has
+        columns path,label and perhaps split, group, start_seconds, end_seconds (or a folder of videos with such a
+        labels.csv); "list" is a list file of the authors' release, or a folder with its train_0N.lst and test_0N.lst;
+        "parent_folders" takes the folder a video lies in as its class; the others are published data sets.
+    videos: where the videos lie, if not at `data` itself (or beside the file `data`).
+    fold: which official split of UCF101 and HMDB51 (and of the release's lists), 1 to 3.
+    Raises UsageError when there is nothing at `data`, DatasetError when it is not a data set.
+    """
+
+    data = Path(data)
+    if not data.exists():
+        raise UsageError(f"there is no file or folder {data}; expected a data set")
+    root = Path(videos) if videos is not None else data if data.is_dir() else data.parent
+    readers: dict[str, Callable[[], Dataset]] = {
+        "folders": lambda: read_folders(data),
+        "parent_folders": lambda: layouts.read_parent_folders(data),
+        "csv": lambda: read_csv(data / "labels.csv" if data.is_dir() else data, root=root),
+        "ucf101": lambda: layouts.read_ucf101(root, data, fold=fold),
+        "hmdb51": lambda: layouts.read_hmdb51(root, data, fold=fold),
+        "kinetics": lambda: layouts.read_kinetics(root, data),
+        "sports1m": lambda: layouts.read_sports1m(root, data),
+        "list": lambda: (
+            layouts.read_lists(data, root=root, fold=fold) if data.is_dir() else layouts.read_list(data, root=root)
+        ),
+        "yupenn": lambda: layouts.read_scenes(data, n_classes=14, n_videos=30),
+        "maryland": lambda: layouts.read_scenes(data, n_classes=13, n_videos=10),
+    }
+    chosen = layouts.recognise(data) if layout == "auto" else layout
+    if chosen not in readers:
+        raise UsageError(f"layout is {layout!r}; expected auto, {', '.join(readers)}")
+    dataset = readers[chosen]()
+    if not dataset.examples:
+        if not dataset.missing:
+            raise DatasetError(f"{data} (read as {chosen!r}) names no video")
+        raise DatasetError(
+            f"{data} (read as {chosen!r}) leaves no video: {len(dataset.missing)} are named but missing under {root}, "
+            f"such as {dataset.missing[0]}"
+        )
+    return dataset

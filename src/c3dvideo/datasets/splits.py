@@ -1,0 +1,174 @@
+"""Split a data set so that clips of one source video stay on one side.
+
+dataset = with_groups(dataset, r"_g(\\d+)_")
+dataset = split_by_group(dataset, fractions={"val": 0.2})
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from c3dvideo.datasets.examples import SOURCE_PATTERNS, Dataset, Example, some
+from c3dvideo.errors import DatasetError, UsageError
+
+
+def with_groups(dataset: Dataset, pattern: str) -> Dataset:
+    """The data set with every example's group set to the first capture group of `pattern` in its path.
+
+    Raises DatasetError for a path that the pattern does not match: a video of unknown origin could leak.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"group pattern {pattern!r} is not a regular expression: {error}") from error
+    if compiled.groups < 1:
+        raise UsageError(f"group pattern {pattern!r} has no capture group; expected one such as '_g(\\d+)_'")
+    examples = []
+    for example in dataset.examples:
+        found = compiled.search(example.path)
+        if found is None:
+            raise DatasetError(f"group pattern {pattern!r} does not match {example.path}; expected it to match all")
+        examples.append(replace(example, group=found.group(1)))
+    return replace(dataset, examples=tuple(examples))
+
+
+def split_by_group(dataset: Dataset, *, fractions: Mapping[str, float], seed: int = 0) -> Dataset:
+    """The data set with whole groups given to "train" and to the splits named in `fractions`, class by class balanced.
+
+    fractions: share of each class's examples that a split should get, such as {"val": 0.2}; the rest trains.
+    Groups are visited in a random order; each goes where it brings the class counts closest to those shares.
+    Raises DatasetError when examples have no group, or when a class has too few groups to be on every side.
+    """
+    _check_fractions(fractions)
+    ungrouped = [example.path for example in dataset.examples if not example.group]
+    if ungrouped:
+        raise DatasetError(f"{len(ungrouped)} examples have no group, such as {ungrouped[0]}; give a group pattern")
+    shares = {**fractions, "train": 1.0 - sum(fractions.values())}
+    index = {name: i for i, name in enumerate(dataset.classes)}
+    counts: dict[str, np.ndarray] = {}
+    for example in dataset.examples:
+        counts.setdefault(example.group, np.zeros(len(index)))[index[example.label]] += 1
+    total = np.maximum(sum(counts.values()), 1)
+    filled = {split: np.zeros(len(index)) for split in shares}
+    home: dict[str, str] = {}
+    order = np.random.default_rng(seed).permutation(sorted(counts))
+    for group in sorted(order, key=lambda name: -counts[name].sum()):  # stable: the large ones first
+        home[group] = min(shares, key=lambda split: _misfit(filled, shares, total, split, counts[group]))
+        filled[home[group]] += counts[group]
+    _check_every_class_on_every_side(dataset, filled)
+    return replace(dataset, examples=tuple(replace(e, split=home[e.group]) for e in dataset.examples))
+
+
+def split_at_random(
+    dataset: Dataset, *, fractions: Mapping[str, float], seed: int = 0, allow_leaks: bool = False
+) -> Dataset:
+    """The data set with examples given at random to "train" and the splits named in `fractions`, class by class.
+
+    allow_leaks: go on although clips of one source video would stand on both sides. Else that raises DatasetError.
+    """
+    _check_fractions(fractions)
+    leak = None if allow_leaks else shared_source(dataset)
+    if leak is not None:
+        raise DatasetError(
+            f"{leak[0]} and {leak[1]} come from one source video; a random split could put one in training and one in "
+            "testing, and the accuracy would be too good to be true. Split by group (--group-pattern '_g(\\d+)_'), or "
+            "ask for the leak (--allow-leaks)"
+        )
+    alone = replace(
+        dataset, examples=tuple(replace(example, group=str(i)) for i, example in enumerate(dataset.examples))
+    )
+    chosen = split_by_group(alone, fractions=fractions, seed=seed)
+    pairs = zip(dataset.examples, chosen.examples, strict=True)
+    return replace(dataset, examples=tuple(replace(old, split=new.split) for old, new in pairs))
+
+
+def with_validation(dataset: Dataset, share: float, *, seed: int = 0, allow_leaks: bool = False) -> Dataset:
+    """The data set with a part to choose the best weights by: its own "val", or `share` of what it would train on.
+
+    Clips of one file or group stay together; DatasetError where file names tell of groups that nobody named.
+    """
+    if len(dataset.examples) == 1:
+        raise DatasetError(f"{dataset.examples[0].path} is the only video; training needs at least two a class")
+    splits = {example.split for example in dataset.examples}
+    if "" in splits and len(splits) > 1:
+        lost = next(example.path for example in dataset.examples if not example.split)
+        raise DatasetError(
+            f"{lost} has no split, but others have {', '.join(sorted(splits - {''}))}; split all or none"
+        )
+    if "val" in splits:
+        return dataset
+    rest = tuple(example for example in dataset.examples if example.split == "test")
+    own = tuple(example for example in dataset.examples if example.split != "test")
+    part = replace(dataset, examples=own)
+    if not all(example.group for example in own):
+        files = replace(dataset, examples=tuple({example.path: example for example in own}.values()))
+        split_of = {
+            e.path: e.split
+            for e in split_at_random(files, fractions={"val": share}, seed=seed, allow_leaks=allow_leaks).examples
+        }
+        chosen = tuple(replace(example, split=split_of[example.path]) for example in own)
+    else:
+        chosen = split_by_group(part, fractions={"val": share}, seed=seed).examples
+    return replace(dataset, examples=chosen + rest)
+
+
+def shared_source(dataset: Dataset) -> tuple[str, str] | None:
+    """Two examples that come from one source video, as far as file, group and customary file names tell, or None."""
+    seen: dict[tuple[str, str], Example] = {}
+    for example in dataset.examples:
+        stem = Path(example.path).stem
+        keys = [("file", example.path)] + ([("group", example.group)] if example.group else [])
+        for pattern in SOURCE_PATTERNS:
+            found = re.search(pattern, stem)
+            if found:
+                keys.append((pattern, stem[: found.end(1)]))
+        for key in keys:
+            if key in seen:
+                return seen[key].path, example.path
+            seen[key] = example
+    return None
+
+
+def check_for_training(dataset: Dataset) -> None:
+    """Raise DatasetError unless the data set has two classes or more, all of which can be trained and some tested."""
+    train, held_out = dataset.part("train"), dataset.part("val", "test")
+    counts = train.counts()
+    learned = [name for name, n in counts.items() if n]
+    unseen = sorted({example.label for example in held_out.examples} - set(learned))
+    if unseen:
+        raise DatasetError(
+            f"{some(unseen)} in val or test but not in train; every class that is tested must be trained"
+        )
+    if len(learned) < 2:
+        raise DatasetError(f"the training part has {len(learned)} class ({some(learned)}); expected at least two")
+    if not held_out.examples:
+        raise DatasetError("no example is in val or test; expected some to choose the best weights by")
+
+
+def _check_fractions(fractions: Mapping[str, float]) -> None:
+    if not fractions or not all(0 < share < 1 for share in fractions.values()) or sum(fractions.values()) >= 1:
+        raise UsageError(f"split fractions are {dict(fractions)}; expected each between 0 and 1, with a sum below 1")
+
+
+def _misfit(
+    filled: Mapping[str, np.ndarray], shares: Mapping[str, float], total: np.ndarray, split: str, more: np.ndarray
+) -> float:
+    """How much further from its shares the split gets by taking `more`; negative when it gets closer."""
+    wanted = shares[split] * total
+    before, after = ((wanted - filled[split]) / wanted, (wanted - filled[split] - more) / wanted)
+    return float((shares[split] * (after**2 - before**2)).sum())
+
+
+def _check_every_class_on_every_side(dataset: Dataset, filled: Mapping[str, np.ndarray]) -> None:
+    present = np.array(list(dataset.counts().values())) > 0
+    for split, counts in filled.items():
+        for name, n, here in zip(dataset.classes, counts, present, strict=True):
+            if here and not n:
+                groups = {example.group for example in dataset.examples if example.label == name}
+                raise DatasetError(
+                    f"class {name!r} gets no example in {split!r}: its {dataset.counts()[name]} examples form "
+                    f"{len(groups)} group(s); add videos from other sources, or change the fractions or the seed"
+                )

@@ -1,0 +1,55 @@
+"""A map of descriptors: near points are alike (paper Figure 6, t-SNE of fc6).
+
+points = project(matrix, method="tsne")          # float64 (n, 2)
+"""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from c3dvideo.choices import MapMethod
+from c3dvideo.errors import UsageError
+from c3dvideo.features.store import feature_path, read_features
+from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, clip_vectors, unit_rows
+from c3dvideo.progress import track
+
+_FIRST_COMPONENTS = 50
+
+
+def project(matrix: Array, *, method: MapMethod = "tsne", perplexity: float = 30.0, seed: int = 0) -> Array:
+    """Points in the plane, float64 (n, 2), one a descriptor (n, D).
+
+    "tsne" reduces to 50 principal components first; its perplexity is lowered to a third of the points where they are
+    few, and fewer than five points get their principal components. Equal descriptors all lie at 0, 0.
+    Raises UsageError for fewer than three points.
+    """
+    n = len(matrix)
+    if n < 3 or matrix.shape[1] < 2:
+        raise UsageError(f"{n} descriptors of {matrix.shape[1]} numbers make no map; expected three or more of two")
+    rows = matrix.astype(np.float64)
+    if not np.ptp(rows, axis=0).any():
+        return np.zeros((n, 2))
+    if method == "pca" or n < 5:
+        points: Array = PCA(n_components=2, svd_solver="full").fit_transform(rows)
+        return points
+    from sklearn.manifold import TSNE
+
+    if min(rows.shape) > _FIRST_COMPONENTS:
+        rows = PCA(n_components=_FIRST_COMPONENTS, random_state=seed).fit_transform(rows)
+    points = TSNE(perplexity=min(perplexity, (n - 1) / 3), init="pca", random_state=seed).fit_transform(rows)
+    return points.astype(np.float64)
+
+
+def random_clips(folder: str | Path, labelled: Labelled, *, n_clips: int, seed: int = 0) -> Labelled:
+    """Clips drawn at random in place of videos, each L2-normalised: the paper's figure shows 100,000 clips."""
+    part = labelled.parts[0]
+    rows, examples = [], []
+    for example in track(labelled.examples, "reading clips", unit="videos"):
+        features = read_features(feature_path(folder, example.path))
+        clips = clip_vectors(features.layers[choose_layer(list(features.layers), part.layer, example.path)])
+        rows.append(clips)
+        examples += [example] * len(clips)
+    matrix = unit_rows(np.concatenate(rows)).astype(np.float32)
+    kept = np.sort(np.random.default_rng(seed).permutation(len(matrix))[:n_clips])
+    return Labelled(matrix[kept], labelled.parts, tuple(examples[index] for index in kept))

@@ -1,0 +1,1 @@
+"""The network on a CPU: three-dimensional Winograd convolution, compiled where there is a compiler."""

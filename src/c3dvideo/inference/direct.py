@@ -1,0 +1,136 @@
+"""The network as its own layers compute it: direct convolution, in any precision, whole batches at a time.
+
+    direct = DirectNetwork(c3d(), ["fc6"], device=torch.device("cuda"), precision="bf16")
+    outputs, is_finite = direct(clips)         # clips: float32 (N, 3, 16, 112, 112) on the device, mean subtracted
+
+On a GPU the activations are channels-last, conv1a's input is padded to 8 channels for the tensor cores, and a pooling
+comes before the bias and ReLU of its convolution: the same numbers, a quarter or an eighth of the memory traffic.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from c3dvideo.choices import Precision
+from c3dvideo.network.c3d import C3D
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_CHANNELS_FOR_TENSOR_CORES = 8
+
+
+class DirectNetwork:
+    """The steps of a network up to the deepest of `layers`, in one precision on one device.
+
+    precision: "fp32" is IEEE float32; "tf32" rounds the factors of every product to 10 bits, on NVIDIA from Ampere;
+        "bf16" and "fp16" hold weights and activations in 16 bits. Sums are float32 in all of them.
+    for_gpu: the order and layout that a GPU likes; by default on a GPU.
+    """
+
+    def __init__(
+        self,
+        network: C3D,
+        layers: Iterable[str],
+        *,
+        device: torch.device,
+        precision: Precision,
+        for_gpu: bool | None = None,
+    ) -> None:
+        self.layers = network.check_layers(layers)
+        self.device, self.precision = device, precision
+        self._steps = network.steps[: max(map(network.steps.index, self.layers)) + 1]
+        self._for_gpu = device.type == "cuda" if for_gpu is None else for_gpu
+        dtype = DTYPES[precision]
+        if self._for_gpu or dtype != torch.float32:
+            network = deepcopy(network).to(device=device, dtype=dtype)
+        if self._for_gpu:
+            pad_first(network)
+            network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._network = network
+        self._dtype = dtype
+
+    @torch.inference_mode()
+    def __call__(self, clips: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Float32 activations of float32 clips (N, 3, T, H, W), and for each clip whether all numbers on the way,
+        after ReLU and pooling, were finite: a float16 overflow further up could otherwise hide behind a ReLU."""
+        x = clips.to(self._dtype)
+        if self._for_gpu:
+            shape = (len(x), _CHANNELS_FOR_TENSOR_CORES, *x.shape[2:])
+            padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last_3d).zero_()
+            padded[:, : x.shape[1]] = x
+            x = padded
+        found: dict[str, Tensor] = {}
+        finite = torch.ones(len(x), dtype=torch.bool, device=self.device)
+        with switches(self.precision):
+            for name, y in self._walk(x):
+                finite &= y.amax((1, 2, 3, 4)).isfinite() if y.ndim == 5 else y.isfinite().all(1)
+                if name in self.layers:
+                    found[name] = y.float().contiguous()
+        return {name: found[name] for name in self.layers}, finite
+
+    def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Every step in turn with its activation, except convolutions that merge with the pooling after them."""
+        waiting: nn.Conv3d | None = None
+        for name, following in zip(self._steps, (*self._steps[1:], ""), strict=True):
+            merges = following.startswith("pool") and name not in self.layers
+            if self._for_gpu and name.startswith("conv") and merges:
+                waiting = self._network.get_submodule(name)  # type: ignore[assignment]
+                continue
+            x = (
+                self._network.step(name, x)
+                if waiting is None
+                else pool_first(waiting, self._network.get_submodule(name), x)
+            )
+            waiting = None
+            yield name, x
+
+
+def pool_first(convolution: nn.Conv3d, pool: nn.Module, x: Tensor) -> Tensor:
+    """Convolution, pooling, bias and ReLU in this order: what the order convolution, bias, ReLU, pooling gives.
+
+    Adding a number and ReLU keep order, so that they commute with a maximum.
+    """
+    y: Tensor = pool(nn.functional.conv3d(x, convolution.weight, None, padding=convolution.padding))
+    if convolution.bias is not None:
+        y.add_(convolution.bias.view(-1, 1, 1, 1))
+    return y.relu_()
+
+
+def pad_first(network: C3D) -> None:
+    """Widen conv1a in place to 8 input channels, the new ones with zero weights."""
+    first = network.get_submodule("conv1a")
+    assert isinstance(first, nn.Conv3d)
+    missing = (0, 0, 0, 0, 0, 0, 0, _CHANNELS_FOR_TENSOR_CORES - first.in_channels)
+    first.weight = nn.Parameter(nn.functional.pad(first.weight.detach(), missing), requires_grad=False)
+    first.in_channels = _CHANNELS_FOR_TENSOR_CORES
+
+
+@contextmanager
+def switches(precision: Precision) -> Iterator[None]:
+    """Let float32 products round to TF32 for "tf32" and for nothing else (PyTorch's own default is a mixture), sum in
+    float32, and let cuDNN try its algorithms on the first batch, except in "fp32", where every run shall give the same
+    bits."""
+    cudnn: Any = torch.backends.cudnn
+    places: list[Any] = [torch.backends.cuda.matmul, getattr(cudnn, "conv", cudnn)]
+    wanted: list[tuple[Any, str, Any]] = [
+        (place, "fp32_precision", "tf32" if precision == "tf32" else "ieee")
+        if hasattr(cudnn, "conv")
+        else (place, "allow_tf32", precision == "tf32")  # before PyTorch 2.9
+        for place in places
+    ]
+    # Else a product may be split into parts that are summed in 16 bits.
+    wanted += [
+        (torch.backends.cuda.matmul, f"allow_{name}_reduced_precision_reduction", False) for name in ("fp16", "bf16")
+    ]
+    wanted += [(cudnn, "benchmark", precision != "fp32"), (cudnn, "deterministic", precision == "fp32")]
+    before = [getattr(place, name) for place, name, _ in wanted]
+    for place, name, value in wanted:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for (place, name, _), value in zip(wanted, before, strict=True):
+            setattr(place, name, value)

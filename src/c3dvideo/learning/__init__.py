@@ -1,1 +1,0 @@
-"""Data sets, training, and linear models on features."""

@@ -1,0 +1,194 @@
+"""What is in a video: its classes as a whole, and clip by clip along its time.
+
+    outcome = predict(["a.mp4"], weights="my_weights", top=5)
+    outcome.predictions[0].top[0].label
+    outcome.predictions[0].timeline[0].start_seconds
+
+A video's scores are the mean of its clips' class probabilities, as in the paper's Sports-1M experiments (section 3.3).
+With a probe they are the probe's scores of the video's descriptor, and of each clip's own.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from c3dvideo.choices import Crops, EngineName, Precision
+from c3dvideo.errors import UsageError
+from c3dvideo.features.activations import VideoActivations
+from c3dvideo.features.extractor import Recipe, make_recipe
+from c3dvideo.features.pipeline import compute
+from c3dvideo.features.store import Failure, descriptor
+from c3dvideo.network.c3d import C3D
+from c3dvideo.probing.descriptors import Part, clip_vectors, unit_rows
+from c3dvideo.progress import progress
+from c3dvideo.video.clips import ClipPlan
+from c3dvideo.video.preprocess import Profile
+from c3dvideo.video.sources import find_sources
+
+if TYPE_CHECKING:
+    from c3dvideo.probing.probe import Probe
+
+
+@dataclass(frozen=True)
+class Score:
+    """One class and its score: a probability, or a probe's signed distance."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipScore:
+    """The best class of one clip: frames [start_frame, end_frame); the seconds are None where nobody knows them."""
+
+    start_frame: int
+    end_frame: int
+    start_seconds: float | None
+    end_seconds: float | None
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The classes of one video: the best few of the whole, best first, and the best of each clip in order."""
+
+    name: str
+    path: str
+    top: tuple[Score, ...]
+    timeline: tuple[ClipScore, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The predictions, in the order of the inputs, and the videos that have none."""
+
+    predictions: tuple[Prediction, ...]
+    failures: tuple[Failure, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return asdict(self)
+
+
+def predict(
+    inputs: Iterable[str | Path],
+    *,
+    weights: str | Path | C3D | None = None,
+    probe: "Probe | str | Path | None" = None,
+    top: int = 5,
+    plan: ClipPlan | None = None,
+    crops: Crops = "centre",
+    profile: Profile | str | None = None,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    engine: EngineName = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Predictions:
+    """The classes of every video of `inputs`; arguments are those of `extract`.
+
+    probe: a probe or its file, in place of the network's own last layer. top: how many classes to name a video.
+    Raises UsageError for a probe that was fitted on other features.
+    """
+    sources = find_sources(inputs)
+    scorer = _load_probe(probe) if isinstance(probe, str | Path) else probe
+    parts = () if scorer is None else scorer.parts
+    tables = [part.layer for part in parts if not part.settings and not re.match(r"(conv|pool|fc)\d|prob$", part.layer)]
+    if tables:
+        raise UsageError(
+            f"the probe also takes {' and '.join(tables)}, tables that lay beside the features it was fitted on; from "
+            "videos alone it cannot be told. Score stored features and tables with: c3dvideo probe score"
+        )
+    recipe = make_recipe(
+        weights,
+        layers=["prob"] if scorer is None else scorer.layers,
+        plan=plan,
+        crops=crops,
+        profile=profile,
+        device=device,
+        precision=precision,
+        engine=engine,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    note(str(recipe))
+    if scorer is not None:
+        _check_probe(scorer, recipe)
+    found: dict[str, Prediction] = {}
+    failures: dict[str, Failure] = {}
+    with progress("predicting", unit="clips") as bar:
+        for outcome in compute(sources, recipe, on_clips=bar.advance):
+            if isinstance(outcome, Failure):
+                failures[outcome.name] = outcome
+            else:
+                found[outcome.source.name] = _prediction(outcome, recipe, scorer, top)
+    return Predictions(
+        predictions=tuple(found[source.name] for source in sources if source.name in found),
+        failures=tuple(failures[source.name] for source in sources if source.name in failures),
+    )
+
+
+def _load_probe(path: str | Path) -> "Probe":
+    from c3dvideo.probing.probe import Probe  # takes scikit-learn along
+
+    return Probe.load(path)
+
+
+def _check_probe(probe: "Probe", recipe: Recipe) -> None:
+    """Raise UsageError unless the recipe makes what the probe was fitted on; pooling is done here, one way or other."""
+    probe.check_parts(
+        [
+            Part(
+                layer=part.layer,
+                width=math.prod(recipe.network.layer_shape(part.layer)),
+                settings={**recipe.settings, "pool": part.settings.get("pool")},
+            )
+            for part in probe.parts
+        ]
+    )
+
+
+def _prediction(found: VideoActivations, recipe: Recipe, probe: "Probe | None", top: int) -> Prediction:
+    if probe is None:
+        clips = clip_vectors(found.layers["prob"])
+        video = clips.mean(axis=0, dtype=np.float64)
+        names: Sequence[str] = recipe.network.classes or [str(index) for index in range(clips.shape[1])]
+    else:
+        vectors = [clip_vectors(found.layers[layer]) for layer in probe.layers]
+        clips = probe.scores(np.concatenate([unit_rows(rows) for rows in vectors], axis=1))
+        video = probe.scores(np.concatenate([descriptor(rows) for rows in vectors])[None])[0]
+        names = probe.classes
+    best = np.argsort(-video, kind="stable")[:top]
+    return Prediction(
+        name=found.source.name,
+        path=found.source.path,
+        top=tuple(Score(names[index], float(video[index])) for index in best),
+        timeline=tuple(
+            ClipScore(
+                **_span(found, recipe, clip),
+                label=names[int(scores.argmax())],
+                score=float(scores.max()),
+            )
+            for clip, scores in enumerate(clips)
+        ),
+    )
+
+
+def _span(found: VideoActivations, recipe: Recipe, clip: int) -> dict[str, Any]:
+    """Where a clip begins and ends, in frames and seconds; a frame folder has no clock."""
+    start_frame, start_seconds = int(found.start_frame[clip]), float(found.start_seconds[clip])
+    end_frame = min(start_frame + recipe.plan.span_frames, found.n_frames)
+    timed = found.fps is not None and not math.isnan(start_seconds)
+    return {
+        "start_frame": start_frame,
+        "end_frame": end_frame,
+        "start_seconds": start_seconds if timed else None,
+        "end_seconds": start_seconds + float((end_frame - start_frame) / found.fps) if timed and found.fps else None,
+    }

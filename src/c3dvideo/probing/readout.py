@@ -1,0 +1,134 @@
+"""Which layers tell motion and which tell look, read off linearly from generated clips.
+
+    table = decode_labels(network, layers=["conv1a", "pool5", "fc6"], n_clips=600)
+    control = decode_labels(network, layers=["fc6"], n_clips=600, frames="shuffled")
+
+Convolutions and pools are averaged over time and over a 4 x 4 grid first, so that layers compare.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from c3dvideo.errors import UsageError
+from c3dvideo.inference.engine import Engine
+from c3dvideo.network.c3d import C3D
+from c3dvideo.progress import track
+from c3dvideo.synthetic import MOTION_TASKS, TASKS, draw_scene, render
+
+Frames = Literal["in order", "shuffled", "one repeated"]
+_PENALTIES = (1e-2, 1e-1, 1.0)
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Cross-validated accuracy of a linear read-out of one task from one layer, the share of the most frequent class,
+    and the number of clips that ask the task."""
+
+    layer: str
+    task: str
+    kind: Literal["motion", "look"]
+    accuracy: float
+    chance: float
+    n_clips: int
+
+
+@torch.inference_mode()
+def decode_labels(
+    network: C3D, *, layers: Iterable[str], n_clips: int = 600, seed: int = 1_000_000, frames: Frames = "in order"
+) -> list[Decoded]:
+    """One row a layer and task, from the same clips for every network; `frames` is a control on the frames' order.
+
+    Tasks that fewer than ten of the clips ask are left out.
+    seed: of the clips; the default lies outside of what pre-training sees. Raises UsageError for a network that takes
+    another number of frames than a power of two, and for fewer than 50 clips.
+    """
+    if n_clips < 50:
+        raise UsageError(f"{n_clips} clips are too few to read out {len(TASKS)} tasks; take at least 50")
+    wanted = network.check_layers(layers)
+    length, size = network.architecture["clip_length"], network.architecture["crop_size"]
+    scenes = [draw_scene(seed=seed, index=index, n_frames=length) for index in range(n_clips)]
+    engine = Engine(network, layers=wanted, device="cpu")
+    found: dict[str, list[Tensor]] = {layer: [] for layer in wanted}
+    for index, scene in enumerate(track(scenes, "reading layers", unit="clips")):
+        clip = render([scene], height=size, width=size)[:, :, _frame_order(frames, length, index)]
+        if network.profile.channel_order == "bgr":
+            clip = clip.flip(1)
+        for layer, activation in engine(np.ascontiguousarray(clip.numpy())).items():
+            found[layer].append(_summary(torch.from_numpy(activation)))
+    rows = []
+    for layer in wanted:
+        features = torch.cat(found[layer]).double().numpy()
+        for task, names in TASKS.items():
+            asked = np.array([index for index, scene in enumerate(scenes) if task in scene.labels])
+            if len(asked) < 2 * _FOLDS:
+                continue
+            labels = np.array([names.index(scenes[index].labels[task]) for index in asked])
+            counts = np.bincount(labels, minlength=len(names))
+            accuracy = linear_accuracy(features[asked], labels, len(names))
+            kind: Literal["motion", "look"] = "motion" if task in MOTION_TASKS else "look"
+            rows.append(Decoded(layer, task, kind, accuracy, float(counts.max() / counts.sum()), len(asked)))
+    return rows
+
+
+def as_frames(name: str) -> Frames:
+    """The name as a control; raises UsageError when it is none."""
+    for known in get_args(Frames):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    raise UsageError(f"frames are {name!r}; expected one of {', '.join(map(repr, get_args(Frames)))}")
+
+
+def _frame_order(frames: Frames, length: int, index: int) -> Tensor:
+    generator = torch.Generator().manual_seed(index)
+    if frames == "shuffled":
+        return torch.randperm(length, generator=generator)
+    if frames == "one repeated":
+        return torch.randint(length, (1,), generator=generator).expand(length)
+    return torch.arange(length)
+
+
+def _summary(activation: Tensor) -> Tensor:
+    """(N, D): averages over time and a grid of at most 4 x 4 cells, or the vector itself."""
+    if activation.ndim == 2:
+        return activation
+    grid = (min(4, activation.shape[-2]), min(4, activation.shape[-1]))
+    return functional.adaptive_avg_pool2d(activation.mean(dim=2), grid).flatten(1)
+
+
+def linear_accuracy(features: np.ndarray, labels: np.ndarray, n_classes: int) -> float:
+    """Five-fold cross-validated accuracy of ridge regression on one-hot labels; rows (n, D) in any fixed order.
+
+    Rows are scaled to length one. The penalty of a fold is the best of three in the fold before it, never in itself.
+    """
+    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    folds = np.arange(len(labels)) % _FOLDS
+    right = np.array(
+        [_ridge_hits(features, labels, n_classes, train=(folds != fold), test=folds == fold) for fold in range(_FOLDS)]
+    )
+    choices = [int(right[fold - 1].argmax()) for fold in range(_FOLDS)]
+    return float(sum(right[fold, choice] for fold, choice in enumerate(choices)) / len(labels))
+
+
+def _ridge_hits(
+    features: np.ndarray, labels: np.ndarray, n_classes: int, *, train: np.ndarray, test: np.ndarray
+) -> list[int]:
+    """How many test rows each penalty gets right."""
+    mean = features[train].mean(axis=0)
+    inside, outside = features[train] - mean, features[test] - mean
+    target = np.eye(n_classes)[labels[train]]
+    prior = target.mean(axis=0)
+    gram = inside @ inside.T
+    scale = np.trace(gram) / len(gram)
+    variances, directions = np.linalg.eigh(gram)
+    turned, cross = directions.T @ (target - prior), outside @ inside.T @ directions
+    return [
+        int(((cross / (variances + penalty * scale) @ turned + prior).argmax(axis=1) == labels[test]).sum())
+        for penalty in _PENALTIES
+    ]

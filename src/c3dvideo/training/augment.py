@@ -1,0 +1,194 @@
+"""From a batch of uint8 clips to network input: crop, flip, colour and mixing, on whole batches and on any device.
+
+    inputs, targets = train_batch(pixels, labels, normalise, recipe, n_classes=7, crop=(112, 8, 29), generator=random)
+
+Every random number comes from the CPU generator that is passed in, so that a run draws the same on every device. A mean
+volume is cropped and mirrored with the clip, which is to take it off before, as the release does, in fewer steps.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from c3dvideo.training.sampling import Ints
+from c3dvideo.training.settings import Recipe
+from c3dvideo.video.preprocess import Profile
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """(pixels * scale - mean) / std over resized frames; mean is (3, T, H, W) or (3, 1, 1, 1), std (3, 1, 1, 1)."""
+
+    scale: float
+    mean: Tensor
+    std: Tensor
+
+    @staticmethod
+    def of(profile: Profile, volume: "np.ndarray[Any, np.dtype[np.float32]] | None") -> "Normalise":
+        """The arithmetic of `profile`, with its mean volume where it has one."""
+        if profile.mean == "volume":
+            mean = torch.from_numpy(np.zeros((3, 1, 1, 1), np.float32) if volume is None else volume.copy())
+        else:
+            mean = torch.tensor(profile.mean).view(3, 1, 1, 1)
+        return Normalise(profile.scale, mean, torch.tensor(profile.std).view(3, 1, 1, 1))
+
+    def to(self, device: torch.device) -> "Normalise":
+        """The same on a device."""
+        return Normalise(self.scale, self.mean.to(device), self.std.to(device))
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        """Normalised float clips (N, 3, T, H, W) of full resized frames."""
+        clips = clips if self.scale == 1.0 else clips * self.scale
+        return (clips - self.mean) / self.std
+
+    def cut(self, clips: Tensor, cut: Callable[[Tensor], Tensor]) -> Tensor:
+        """Normalised float clips that `cut` has already been applied to; a mean volume is cut alike."""
+        if self.mean[0].numel() == 1:
+            return self(clips)
+        mean = cut(self.mean.expand(len(clips), *self.mean.shape))
+        return ((clips if self.scale == 1.0 else clips * self.scale) - mean) / self.std
+
+
+def train_batch(
+    pixels: Tensor,
+    labels: Tensor,
+    normalise: Normalise,
+    recipe: Recipe,
+    *,
+    n_classes: int,
+    crop: tuple[int, int, int],
+    generator: torch.Generator,
+    draws: Ints | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Network input (N, 3, T, size, size) and target distributions (N, n_classes) of uint8 clips (N, T, 3, H, W).
+
+    crop: size and the top left corner of the centre crop. draws: the release's own (top, left, mirrored) of every clip.
+    """
+    size, top, left = crop
+    n, height, width = len(pixels), pixels.shape[-2], pixels.shape[-1]
+    targets = functional.one_hot(labels, n_classes).float()
+    cut: Callable[[Tensor], Tensor]
+    if recipe.crops == "resized":
+        boxes = draw_boxes(n, height, width, recipe.crop_area, generator)
+        cut = partial(resized_crop, boxes=boxes, size=size, flips=draw_flips(n, recipe, generator))
+    else:
+        if draws is None:
+            draws = draw_crops(n, (height - size, width - size), recipe, centre=(top, left), generator=generator)
+        cut = partial(fixed_crop, draws=draws, size=size)
+    clips = cut(as_float(pixels))
+    if recipe.colour:
+        clips = jitter_colour(clips, recipe.colour, generator)
+    return mix(normalise.cut(clips, cut), targets, recipe, generator)
+
+
+def centre_batch(pixels: Tensor, normalise: Normalise, crop: tuple[int, int, int]) -> Tensor:
+    """Network input (N, 3, T, size, size) of uint8 clips (N, T, 3, H, W) at their centre crop."""
+    size, top, left = crop
+    return normalise(as_float(pixels))[..., top : top + size, left : left + size].contiguous()
+
+
+def as_float(pixels: Tensor) -> Tensor:
+    """uint8 (N, T, 3, H, W) as float32 (N, 3, T, H, W), values 0 to 255."""
+    return pixels.transpose(1, 2).float()
+
+
+def jitter_colour(clips: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Clips (N, 3, T, H, W) in 0 to 255 with brightness, contrast and saturation each changed by up to +-strength.
+
+    A clip's frames all change alike. Contrast is about the clip's mean, saturation about each pixel's mean.
+    """
+    factors = 1 + strength * (2 * torch.rand(3, len(clips), generator=generator) - 1)
+    brightness, contrast, saturation = factors.to(clips.device).view(3, -1, 1, 1, 1, 1)
+    grey = clips.mean(dim=1, keepdim=True)
+    changed: Tensor = (clips * saturation).add_(grey.mul_(1 - saturation))
+    middle = changed.mean(dim=(1, 2, 3, 4), keepdim=True)
+    return changed.mul_(brightness * contrast).add_(brightness * (1 - contrast) * middle).clamp_(0, 255)
+
+
+def draw_crops(
+    n: int, room: tuple[int, int], recipe: Recipe, *, centre: tuple[int, int], generator: torch.Generator
+) -> Ints:
+    """Rows of top, left, mirrored, int64 (n, 3): every position from 0 to the room that is left, both ends included."""
+    draws = np.empty((n, 3), np.int64)
+    if recipe.crops == "centre":
+        draws[:, 0], draws[:, 1] = centre
+    else:
+        draws[:, 0] = torch.randint(0, room[0] + 1, (n,), generator=generator).numpy()
+        draws[:, 1] = torch.randint(0, room[1] + 1, (n,), generator=generator).numpy()
+    draws[:, 2] = draw_flips(n, recipe, generator).numpy()
+    return draws
+
+
+def draw_flips(n: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """One bool a clip: whether it is mirrored, half of them."""
+    return torch.rand(n, generator=generator) < (0.5 if recipe.flip else 0.0)
+
+
+def fixed_crop(clips: Tensor, draws: Ints, size: int) -> Tensor:
+    """The crop of `size` at (top, left) of every clip, mirrored where draws says so."""
+    cut = []
+    for clip, (top, left, mirrored) in zip(clips, draws.tolist(), strict=True):
+        part = clip[..., top : top + size, left : left + size]
+        cut.append(part.flip(-1) if mirrored else part)
+    return torch.stack(cut)
+
+
+def draw_boxes(n: int, height: int, width: int, area: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Boxes (n, 4) of top, left, height, width inside the frame: `area` of it, 3:4 to 4:3 of its crop's shape.
+
+    Shapes are relative to the square that the centre crop shows, so that pictures are stretched by at most a third.
+    """
+    share = torch.empty(n).uniform_(*area, generator=generator)
+    aspect = torch.empty(n).uniform_(math.log(3 / 4), math.log(4 / 3), generator=generator).exp()
+    full = float(height) ** 2
+    box_height = (share * full / aspect).sqrt().clamp(max=height)
+    box_width = (share * full * aspect).sqrt().clamp(max=width)
+    place = torch.rand(2, n, generator=generator)
+    return torch.stack((place[0] * (height - box_height), place[1] * (width - box_width), box_height, box_width), dim=1)
+
+
+def resized_crop(clips: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tensor:
+    """Every clip's box stretched to (size, size), bilinear, mirrored where `flips` says so."""
+    n, channels, frames, height, width = clips.shape
+    top, left, box_height, box_width = boxes.T
+    sign = 1.0 - 2.0 * flips.float()
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 2] = sign * box_width / width, (2 * left + box_width) / width - 1
+    theta[:, 1, 1], theta[:, 1, 2] = box_height / height, (2 * top + box_height) / height - 1
+    grid = functional.affine_grid(theta.to(clips.device), [n, 1, size, size], align_corners=False).to(clips.dtype)
+    flat = clips.reshape(n, channels * frames, height, width)
+    cut = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return cut.view(n, channels, frames, size, size)
+
+
+def mix(clips: Tensor, targets: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The batch blended with itself in another order: whole clips (mixup) or a box through all frames (cutmix).
+
+    The share that stays comes from beta(alpha, alpha); where both are wanted, half of the batches get one each.
+    """
+    both = recipe.mixup > 0 and recipe.cutmix > 0
+    cut = recipe.cutmix > 0 and (not both or bool(torch.rand((), generator=generator) < 0.5))
+    alpha = recipe.cutmix if cut else recipe.mixup
+    if alpha <= 0 or len(clips) < 2:
+        return clips, targets
+    gamma = torch._standard_gamma(torch.full((2,), float(alpha)), generator=generator)
+    kept = float(gamma[0] / gamma.sum())
+    order = torch.randperm(len(clips), generator=generator).to(clips.device)
+    if cut:
+        side = clips.shape[-1]
+        length = round(side * math.sqrt(1 - kept))
+        top, left = torch.randint(0, side - length + 1, (2,), generator=generator).tolist()
+        rows, columns = slice(top, top + length), slice(left, left + length)
+        clips = clips.clone()
+        clips[..., rows, columns] = clips[order][..., rows, columns]
+        kept = 1 - length**2 / side**2
+    else:
+        clips = kept * clips + (1 - kept) * clips[order]
+    return clips, kept * targets + (1 - kept) * targets[order]

@@ -1,0 +1,127 @@
+"""The clips of a training run: which examples train, validate and test, and the loaders that bring their pixels.
+
+clips = Clips(dataset, frames, recipe, workers=0)
+probabilities, targets = judge(network, clips, "val", n_clips=10)
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from c3dvideo.datasets.examples import Dataset
+from c3dvideo.datasets.splits import check_for_training
+from c3dvideo.errors import DatasetError
+from c3dvideo.network.c3d import C3D
+from c3dvideo.progress import track
+from c3dvideo.training.augment import Normalise, centre_batch
+from c3dvideo.training.forward import fast_logits
+from c3dvideo.training.frames import Frames, stored_size
+from c3dvideo.training.sampling import (
+    ClipSamples,
+    Ints,
+    Pixels,
+    TrainingBatches,
+    clip_indices,
+    evaluation_batches,
+    training_draws,
+)
+from c3dvideo.training.settings import Recipe
+from c3dvideo.video.preprocess import Profile, corner
+
+
+class Clips:
+    """The clips of a run: which examples train, validate and test, and the loaders that bring their pixels."""
+
+    def __init__(self, dataset: Dataset, frames: Frames, recipe: Recipe, workers: int) -> None:
+        readable = tuple(
+            replace(e, split=e.split if n else "") for e, n in zip(dataset.examples, frames.n_frames, strict=True)
+        )
+        check_for_training(replace(dataset, examples=readable))
+        self.examples, self.frames, self.recipe, self.workers = readable, frames, recipe, workers
+        self.targets = dataset.targets()
+        self.starts = [example.start_frame for example in readable]
+        self.samples = ClipSamples(frames, self.targets, recipe)
+        self.draws = training_draws(frames, self.of("train"), recipe, starts=self.starts)
+        if not self.draws:
+            raise DatasetError(
+                f"no training video has the {recipe.clip_length * recipe.sampling_rate} frames of one clip; "
+                "lower the sampling rate, or take the preset modern, which repeats the last frame"
+            )
+
+    def of(self, split: str) -> list[int]:
+        """The numbers of the examples of a split that can be read."""
+        return [number for number, example in enumerate(self.examples) if example.split == split]
+
+    def in_order(self, *, step: int = 1) -> Iterator[Pixels]:
+        """One clip of every `step`-th draw of an epoch, at its start or the first frame, in the data set's order."""
+        length, rate = self.recipe.clip_length, self.recipe.sampling_rate
+        for example, start in self.draws[::step]:
+            n_frames = int(self.frames.n_frames[example])
+            yield self.frames.clip(example, clip_indices(start or 0, n_frames, clip_length=length, sampling_rate=rate))
+
+    def typical_input(self, network: C3D) -> Iterator[Tensor]:
+        """Network input of at most 64 training clips from all over the data set, centre crops, eight at a time."""
+        normalise, crop = Normalise.of(network.profile, network.mean_volume), centre_crop(network.profile)
+        clips = list(self.in_order(step=-(-len(self.draws) // 64)))
+        for first in range(0, len(clips), 8):
+            yield centre_batch(torch.from_numpy(np.stack(clips[first : first + 8])), normalise, crop)
+
+    def training_batches(self, *, rank: int = 0, world: int = 1) -> TrainingBatches:
+        """The batches of an epoch for one of `world` processes."""
+        batches = TrainingBatches(self.draws, self.recipe, rank=rank, world=world)
+        if self.recipe.balance == "sampling":
+            batches.balance(self.targets)
+        return batches
+
+    def evaluation(self, split: str, n_clips: int, *, rank: int = 0, world: int = 1) -> DataLoader[dict[str, Any]]:
+        """A loader of at most `n_clips` clips a video."""
+        chosen = self.of(split)[rank::world] or self.of(split)[:1]  # no device may be left without work
+        return self.loader(evaluation_batches(self.frames, chosen, n_clips, self.recipe, starts=self.starts))
+
+    def loader(self, batches: Any) -> DataLoader[dict[str, Any]]:
+        """A loader of the clips of `batches`, lists of `Draw`."""
+        parallel = {"persistent_workers": True, "multiprocessing_context": "spawn"} if self.workers else {}
+        return DataLoader(self.samples, batch_sampler=batches, num_workers=self.workers, **parallel)  # type: ignore[arg-type]
+
+    def class_weights(self, n_classes: int) -> Tensor:
+        """A weight a class, inverse to its number of training clips; their mean over the clips is 1."""
+        counts = np.bincount(self.targets[[example for example, _ in self.draws]], minlength=n_classes)
+        present = np.count_nonzero(counts)
+        return torch.tensor(counts.sum() / (present * np.maximum(counts, 1)), dtype=torch.float32)
+
+
+def centre_crop(profile: Profile) -> tuple[int, int, int]:
+    """Size, top and left of the profile's centre crop in the frames that are kept."""
+    return profile.crop_size, *corner(profile.views("centre")[0], stored_size(profile), profile.crop_size)
+
+
+def add_probabilities(sums: dict[int, Tensor], network: C3D, inputs: Tensor, batch: dict[str, Any]) -> None:
+    """Add the class probabilities of each clip of a batch to the sum of its example, on the CPU."""
+    probabilities = torch.softmax(fast_logits(network, inputs).float(), dim=1).cpu()
+    for example, row in zip(batch["example"].tolist(), probabilities, strict=True):
+        sums[example] = sums.get(example, torch.zeros_like(row)) + row
+
+
+def mean_probabilities(sums: dict[int, Tensor], targets: Ints) -> tuple[Tensor, Tensor]:
+    """Mean class probabilities (n, classes) and class index (n,) of every example."""
+    totals = torch.stack([sums[example] for example in sorted(sums)])
+    return totals / totals.sum(1, keepdim=True), torch.from_numpy(targets)[sorted(sums)]
+
+
+@torch.inference_mode()
+def judge(network: C3D, clips: Clips, split: str, n_clips: int) -> tuple[Tensor, Tensor]:
+    """Mean class probabilities (n, classes) and class index (n,) of the videos of a split, at the centre crop."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    normalise = Normalise.of(network.profile, network.mean_volume).to(device)
+    crop = centre_crop(network.profile)
+    sums: dict[int, Tensor] = {}
+    for batch in track(clips.evaluation(split, n_clips), f"judging {split}", unit="batches"):
+        add_probabilities(sums, network, centre_batch(batch["pixels"].to(device), normalise, crop), batch)
+    network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return mean_probabilities(sums, clips.targets)

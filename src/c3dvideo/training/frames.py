@@ -1,0 +1,252 @@
+"""The frames of a data set, decoded and resized once, so that training waits for the network and not for decoders.
+
+    frames = load_frames(dataset, profile, cache="frames_cache")
+    frames.clip(3, np.arange(16))                    # uint8 (16, 3, 128, 171) from a memory map
+    frames.problems                                  # {"bad.mp4": "the file is damaged ..."}
+
+A cache is a folder: `<profile>.u8`, all frames one after another, and `<profile>.jsonl`, one line a video with the hash
+of its bytes. What is in it is never decoded again, whatever the data set that names it; a run that is killed while it
+fills the cache loses at most the videos it was at. Without a cache, frames are counted first and decoded at each use.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from c3dvideo.datasets.examples import Dataset, Example
+from c3dvideo.errors import C3DVideoError, DatasetError, StoreError
+from c3dvideo.parallel import in_parallel
+from c3dvideo.training.sampling import Ints, Pixels
+from c3dvideo.video.content import content_sha256
+from c3dvideo.video.preprocess import Profile
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Frames:
+    """The resized frames of every example of a data set, uint8, in the profile's channel order.
+
+    n_frames: int64 (n_examples,), 0 for an example that cannot be read. problems: why, by path.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        profile: Profile,
+        entries: Sequence[dict[str, Any] | None],
+        problems: dict[str, str],
+        memory: Path | None,
+    ) -> None:
+        self.dataset, self.profile, self.entries, self.problems = dataset, profile, entries, problems
+        self.n_frames: Ints = np.array([entry["n_frames"] if entry else 0 for entry in entries], dtype=np.int64)
+        self._memory = memory
+        self._map: Pixels | None = None
+
+    def clip(self, example: int, indices: Ints) -> Pixels:
+        """The frames at `indices` (not decreasing) of one example: uint8 (T, 3, H, W)."""
+        entry = self.entries[example]
+        if entry is None:
+            raise DatasetError(f"{self.dataset.examples[example].path} could not be read and has no frames")
+        if self._memory is None:
+            return self._decode(example, indices)
+        if self._map is None:
+            self._map = np.memmap(self._memory, np.uint8, "r").reshape(-1, 3, *stored_size(self.profile))
+        frames: Pixels = self._map[entry["offset"] + indices]
+        return frames
+
+    def _decode(self, example: int, indices: Ints) -> Pixels:
+        wanted, found = set(indices.tolist()), {}
+        last = int(indices.max())
+        labelled = self.dataset.examples[example]
+        for index, pixels in enumerate(_frames_of(self.dataset.source(labelled), self.profile, _span(labelled))):
+            if index in wanted:
+                found[index] = pixels
+            if index == last:
+                break
+        return np.stack([found[index] for index in indices.tolist()])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map": None}
+
+
+def load_frames(
+    dataset: Dataset,
+    profile: Profile,
+    *,
+    cache: str | Path | None = None,
+    workers: int = 1,
+    description: str = "frames",
+) -> Frames:
+    """The frames of every example; those that cannot be read are in `problems`.
+
+    cache: folder that keeps decoded frames; None keeps none. workers: threads that decode.
+    Raises DatasetError when not one video can be read, StoreError when the cache cannot be written.
+    """
+    from c3dvideo.features.claims import FolderLocks
+
+    if cache is None:
+        measured = _measure(dataset, profile, workers=workers, description=description)
+        frames = Frames(dataset, profile, measured[0], measured[1], None)
+    else:
+        folder = Path(cache)
+        try:
+            with FolderLocks(folder) as locks, locks.updating():
+                frames = _fill(dataset, profile, folder, workers=workers, description=description)
+        except OSError as error:
+            raise StoreError(
+                f"the decoded frames cannot be kept in {folder}: {error.strerror}; a frame takes "
+                f"{3 * profile.resize_height * profile.resize_width:,} bytes. Make room, choose another cache, or none"
+            ) from error
+    if not frames.n_frames.any():
+        path, problem = next(iter(frames.problems.items()))
+        raise DatasetError(f"none of the {len(dataset.examples)} videos can be read; {path}: {problem}")
+    return frames
+
+
+def stored_size(profile: Profile) -> tuple[int, int]:
+    """Height and width of the frames that are kept: resized; the middle square where the resize keeps the aspect."""
+    return profile.resize_height, profile.resize_width
+
+
+def _fill(dataset: Dataset, profile: Profile, folder: Path, *, workers: int, description: str) -> Frames:
+    """Decode what the cache lacks; frames are appended before they are indexed, so that the index is never ahead."""
+    recipe = {k: v for k, v in asdict(profile).items() if k in ("channel_order", "interpolation") or "resize" in k}
+    name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    memory, index = folder / f"{name}.u8", folder / f"{name}.jsonl"
+    known = _read_index(index)
+    frame_bytes = 3 * stored_size(profile)[0] * stored_size(profile)[1]
+    used = max((entry["offset"] + entry["n_frames"] for entry in known.values()), default=0)
+    keys, problems = _keys(dataset)
+    failures: dict[str, str] = {}
+    todo = {key: example for key, example in zip(keys, dataset.examples, strict=True) if key and key not in known}
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as scratch,
+        memory.open("r+b" if memory.exists() else "w+b") as pixels,
+        index.open("a", encoding="utf-8") as lines,
+    ):
+        pixels.truncate(used * frame_bytes)
+        pixels.seek(used * frame_bytes)
+        jobs = [(dataset.source(e), profile, _span(e), Path(scratch, str(n))) for n, e in enumerate(todo.values())]
+        for number, result in in_parallel(_decode_into, jobs, workers=workers, description=f"decoding {description}"):
+            key = list(todo)[number]
+            if isinstance(result, C3DVideoError):
+                failures[key] = str(result)
+                continue
+            with jobs[number][3].open("rb") as decoded:
+                shutil.copyfileobj(decoded, pixels, 1 << 22)
+            jobs[number][3].unlink()
+            pixels.flush()
+            known[key] = {"key": key, "offset": used, "n_frames": result}
+            lines.write(json.dumps(known[key]) + "\n")
+            lines.flush()
+            used += result
+    problems |= {e.path: failures[key] for e, key in zip(dataset.examples, keys, strict=True) if key in failures}
+    return Frames(dataset, profile, [known.get(key) if key else None for key in keys], problems, memory)
+
+
+def _keys(dataset: Dataset) -> tuple[list[str], dict[str, str]]:
+    """The cache key of every example ("" if its file is gone) and what is wrong with those."""
+    hashes: dict[Path, str] = {}
+    problems: dict[str, str] = {}
+    for example in dataset.examples:
+        source = dataset.source(example)
+        if source not in hashes:
+            try:
+                hashes[source] = content_sha256(str(source)) or ""
+            except OSError as error:
+                hashes[source] = ""
+                problems[example.path] = f"cannot be read: {error.strerror}"
+    spans = ("{}-{}".format(*_span(example)) for example in dataset.examples)
+    keys = [
+        hashes[dataset.source(e)] and f"{hashes[dataset.source(e)]}:{s}"
+        for e, s in zip(dataset.examples, spans, strict=True)
+    ]
+    return keys, problems
+
+
+def _read_index(index: Path) -> dict[str, dict[str, Any]]:
+    """The entries of an index; a last line that a killed run left half-written is cut off."""
+    known: dict[str, dict[str, Any]] = {}
+    if not index.exists():
+        return known
+    whole = []
+    for line in index.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        entry = json.loads(line)
+        known[entry["key"]] = entry
+        whole.append(line)
+    index.write_text("".join(whole), encoding="utf-8")
+    return known
+
+
+def _measure(
+    dataset: Dataset, profile: Profile, *, workers: int, description: str
+) -> tuple[list[dict[str, Any] | None], dict[str, str]]:
+    distinct = list(dict.fromkeys((dataset.source(e), _span(e)) for e in dataset.examples))
+    counts: dict[tuple[Path, tuple[float, float]], int] = {}
+    failures: dict[tuple[Path, tuple[float, float]], str] = {}
+    jobs = [(source, profile, span) for source, span in distinct]
+    for number, result in in_parallel(_count, jobs, workers=workers, description=f"counting {description}"):
+        if isinstance(result, C3DVideoError):
+            failures[distinct[number]] = str(result)
+        else:
+            counts[distinct[number]] = result
+    entries: list[dict[str, Any] | None] = []
+    problems = {}
+    for example in dataset.examples:
+        job = (dataset.source(example), _span(example))
+        entries.append({"n_frames": counts[job]} if job in counts else None)
+        if job in failures:
+            problems[example.path] = failures[job]
+    return entries, problems
+
+
+def _decode_into(job: tuple[Path, Profile, tuple[float, float], Path]) -> int:
+    source, profile, span, target = job
+    n_frames = 0
+    with target.open("wb") as file:
+        for frame in _frames_of(source, profile, span):
+            file.write(frame.tobytes())
+            n_frames += 1
+    return n_frames
+
+
+def _count(job: tuple[Path, Profile, tuple[float, float]]) -> int:
+    return sum(1 for _ in _frames_of(*job))
+
+
+def _frames_of(source: Path, profile: Profile, span: tuple[float, float]) -> Iterator[Pixels]:
+    """Resized frames (3, H, W) shown in [start, end) seconds; raises DecodeError when there are none."""
+    from c3dvideo.errors import DecodeError
+    from c3dvideo.video.decode import open_video
+    from c3dvideo.video.preprocess import resize_frame
+
+    height, width = stored_size(profile)
+    start, end = span
+    n_frames = 0
+    with open_video(source, channel_order=profile.channel_order) as video:
+        for frame in video.frames():
+            if frame.seconds < start or frame.seconds >= end:
+                continue
+            picture = resize_frame(frame.pixels, profile)
+            top, left = (picture.shape[1] - height) // 2, (picture.shape[2] - width) // 2
+            n_frames += 1
+            yield np.ascontiguousarray(picture[:, top : top + height, left : left + width])
+    if not n_frames:
+        raise DecodeError(f"no frame is shown from {start} s to {end} s; the video ends before")
+
+
+def _span(example: Example) -> tuple[float, float]:
+    return (
+        -np.inf if example.start_seconds is None else example.start_seconds,
+        np.inf if example.end_seconds is None else example.end_seconds,
+    )

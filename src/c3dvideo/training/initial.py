@@ -1,0 +1,127 @@
+"""The network a run starts with: fresh, or from other weights with a fresh last layer; and what its input will be.
+
+network = initial_network(recipe, classes, init=None)
+set_input(network, recipe, clips)
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from c3dvideo.choices import Filler
+from c3dvideo.errors import UsageError
+from c3dvideo.network.c3d import C3D, SMALL_STAGES, STAGES
+from c3dvideo.training.folding import with_batch_norm
+from c3dvideo.training.sampling import Pixels, mean_volume
+from c3dvideo.training.settings import Recipe
+from c3dvideo.video.preprocess import CAFFE, Profile
+
+
+def initial_network(recipe: Recipe, classes: Sequence[str], init: C3D | None) -> C3D:
+    """A network with one output a class, drawn from torch's generator, and the layers of `init` that the recipe takes.
+
+    With `init`, its architecture and profile are taken over; without, the recipe's.
+    """
+    network = _fresh(recipe, len(classes)) if init is None else _copied(recipe, len(classes), init)
+    network.classes = tuple(classes)
+    return network
+
+
+def set_input(network: C3D, recipe: Recipe, clips: Iterable[Pixels]) -> None:
+    """Give the network's profile the mean (and standard deviation) that the recipe wants.
+
+    clips: uint8 (T, 3, H, W) of training clips in a fixed order; every tenth is looked at, as in the release.
+    """
+    if recipe.mean == "weights":
+        return
+    if recipe.mean == "volume":
+        network.mean_volume = mean_volume(clips)
+        network.profile = replace(network.profile, mean="volume", scale=1.0, std=(1.0, 1.0, 1.0))
+        return
+    sums, squares, n_values = np.zeros(3), np.zeros(3), 0
+    for number, clip in enumerate(clips):
+        if number % 10 == 0:
+            values = clip.astype(np.float64)
+            sums += values.sum(axis=(0, 2, 3))
+            squares += (values**2).sum(axis=(0, 2, 3))
+            n_values += values.size // 3
+    mean = sums / n_values
+    deviation = np.sqrt(np.maximum(squares / n_values - mean**2, 1.0))
+    blue, green, red = (round(float(value), 3) for value in mean)
+    b, g, r = (round(float(value), 3) for value in deviation)
+    network.mean_volume = None
+    network.profile = replace(network.profile, mean=(blue, green, red), scale=1.0, std=(b, g, r))
+
+
+def scratch_profile(recipe: Recipe) -> Profile:
+    """The release's profile, in proportion to the recipe's crop; 112 pixels give the release's own numbers."""
+    if recipe.crop_size == CAFFE.crop_size:
+        return replace(CAFFE, name="trained")
+    height, width = (round(side * recipe.crop_size / CAFFE.crop_size) for side in (128, 171))
+    return replace(
+        CAFFE,
+        name="trained",
+        resize_height=height,
+        resize_width=width,
+        crop_size=recipe.crop_size,
+        crop_top=None,
+        crop_left=None,
+    )
+
+
+def _fresh(recipe: Recipe, n_classes: int) -> C3D:
+    stages = STAGES if recipe.network == "c3d" else SMALL_STAGES
+    fc_width = 4096 if recipe.network == "c3d" else 2048
+    network = C3D(
+        num_classes=n_classes,
+        stages=[[max(1, round(width * recipe.width)) for width in stage] for stage in stages],
+        temporal_depths=recipe.temporal_depths,
+        fc_width=recipe.fc_width or max(1, round(fc_width * recipe.width)),
+        dropout=recipe.dropout,
+        filler=_filler(recipe),
+        clip_length=recipe.clip_length,
+        crop_size=recipe.crop_size,
+    )
+    if recipe.filler == "he":
+        _initialise_he(network)
+    if recipe.batch_norm:
+        with_batch_norm(network)
+    network.profile = scratch_profile(recipe)
+    return network
+
+
+def _copied(recipe: Recipe, n_classes: int, init: C3D) -> C3D:
+    own = {"num_classes": n_classes, "dropout": recipe.dropout, "last_layer": "fc8", "filler": _filler(recipe)}
+    network = C3D(**{**init.architecture, **own})
+    if recipe.filler == "he":
+        _initialise_he(network)
+    arrays = init.state_dict()
+    wanted = [
+        name
+        for name, _ in network.named_layers()
+        if name != "fc8" and (recipe.copy_layers == "all" or name.startswith("conv"))
+    ]
+    for name in wanted:
+        for kind in ("weight", "bias"):
+            network.get_parameter(f"{name}.{kind}").data.copy_(arrays[f"{name}.{kind}"])
+    network.profile, network.mean_volume = init.profile, init.mean_volume
+    if network.profile.resize == "short_side" and recipe.mean == "volume":
+        raise UsageError("a mean volume needs frames of one size, but the weights' profile keeps the aspect ratio")
+    return network
+
+
+def _filler(recipe: Recipe) -> Filler:
+    return "gaussian" if recipe.filler == "gaussian" else "xavier"
+
+
+@torch.no_grad()
+def _initialise_he(network: C3D) -> None:
+    """Weights of variance 2 / inputs and biases 0; the last layer small, so that the first loss is ln(classes)."""
+    for name, layer in network.named_layers():
+        fan_in = layer.weight[0].numel()
+        nn.init.normal_(layer.weight, std=0.001 if name == "fc8" else math.sqrt(2 / fan_in))
+        nn.init.constant_(layer.bias, 0.0)  # type: ignore[arg-type]

@@ -1,0 +1,207 @@
+"""Which clip is drawn when: functions of seed, epoch and position alone, so that a resumed run draws the same.
+
+    start = draw_start(n_frames=17, span_frames=16, generator)            # 0 or 1: the last valid start is drawn too
+    crops = release_draws(seed=1, batch=0, n_clips=30)                     # rows: top, left, mirrored
+
+The release reads clips at the starts of its list and draws crop and mirror a clip from its own stream of numbers.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+
+from c3dvideo.training.settings import Recipe
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class FrameReader(Protocol):
+    """Resized frames of the examples of a data set, by their number in it."""
+
+    n_frames: Ints
+
+    def clip(self, example: int, indices: Ints) -> Pixels:
+        """The frames at `indices` of one example: uint8 (T, 3, H, W)."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One clip to train on: where it stands in the run (epoch, position in the epoch) and what it shows."""
+
+    epoch: int
+    position: int
+    example: int
+    start: int | None = None
+
+
+def draw_start(n_frames: int, span_frames: int, generator: np.random.Generator) -> int:
+    """A first frame from all that leave room for a clip, 0 to n_frames - span_frames with both ends; 0 if none do."""
+    return int(generator.integers(0, max(0, n_frames - span_frames) + 1))
+
+
+def clip_indices(start: int, n_frames: int, *, clip_length: int, sampling_rate: int = 1) -> Ints:
+    """The frames of one clip, int64 (clip_length,); past the end of a short video the last frame repeats."""
+    indices: Ints = start + sampling_rate * np.arange(clip_length)
+    return np.minimum(indices, n_frames - 1)
+
+
+def release_starts(n_frames: int, span_frames: int) -> Ints:
+    """Starts of the clips that the release's lists name: every span, the incomplete tail dropped."""
+    return np.arange(0, n_frames - span_frames + 1, span_frames)
+
+
+def spread_starts(n_frames: int, span_frames: int, n_clips: int) -> Ints:
+    """At most `n_clips` different starts, evenly spread from the first valid one to the last; the middle for one."""
+    last = max(0, n_frames - span_frames)
+    if n_clips == 1:
+        return np.array([last // 2])
+    return np.unique(np.linspace(0, last, n_clips).round().astype(np.int64))
+
+
+def release_draws(seed: int, batch: int, n_clips: int, *, height_margin: int = 16, width_margin: int = 59) -> Ints:
+    """What the release draws for batch number `batch` (from 0): int64 (n_clips, 3), a row is top, left, mirrored.
+
+    One generator yields one number a batch, which seeds the generator of that batch; margins are exclusive, so that the
+    last valid offset (16 of a frame of 128 rows and a crop of 112) never comes.
+    """
+    outer = _mersenne_twister(seed)
+    outer.random_raw(batch)
+    raw = _mersenne_twister(int(outer.random_raw())).random_raw(3 * n_clips).reshape(n_clips, 3)
+    return (raw % np.array([height_margin, width_margin, 2], dtype=np.uint64)).astype(np.int64)
+
+
+def mean_volume(clips: Iterable[Pixels], *, every: int = 10) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The mean clip (3, T, H, W) of uint8 clips (T, 3, H, W), as the release's tool makes it.
+
+    It looks at clip number i (from 0) when i > 0 and i is a multiple of `every`, so that the first is never counted,
+    and sums in float32. With too few clips for that, all are averaged.
+    """
+    total, first, n, seen = None, None, 0, 0
+    for number, clip in enumerate(clips):
+        seen += 1
+        wanted = number > 0 and number % every == 0
+        if not wanted and number > 0:
+            continue
+        volume = clip.transpose(1, 0, 2, 3).astype(np.float32)
+        if not wanted:
+            first = volume
+            continue
+        total, n = volume if total is None else total + volume, n + 1
+    if first is None:
+        raise ValueError("no clips")
+    return first if total is None else total / np.float32(n)
+
+
+class ClipSamples(TorchDataset[dict[str, Any]]):
+    """The clips of a data set, as uint8 (T, 3, H, W) with class index and example number, by `Draw`."""
+
+    def __init__(self, frames: FrameReader, targets: Ints, recipe: Recipe) -> None:
+        self.frames, self.targets, self.recipe = frames, targets, recipe
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        recipe = self.recipe
+        n_frames, span = int(self.frames.n_frames[draw.example]), recipe.clip_length * recipe.sampling_rate
+        start = draw.start
+        if start is None:
+            generator = np.random.default_rng((recipe.seed, draw.epoch, draw.position))
+            start = draw_start(n_frames, span, generator)
+        indices = clip_indices(start, n_frames, clip_length=recipe.clip_length, sampling_rate=recipe.sampling_rate)
+        return {
+            "pixels": torch.from_numpy(self.frames.clip(draw.example, indices)),
+            "target": int(self.targets[draw.example]),
+            "example": draw.example,
+        }
+
+
+class TrainingBatches(Sampler[list[Draw]]):
+    """The batches of one epoch for one of `world` processes; call `set_epoch` before each epoch.
+
+    Every epoch is a new order of the same clips ("release" sampling: each of the list's clips once; "any": each video
+    clips_per_video times). Clips that do not fill an update of batch_size * accumulate * world are left for another
+    epoch, unless there are no more; where the recipe wants fewer updates than an epoch has, the epoch is cut short.
+    """
+
+    def __init__(self, draws: list[tuple[int, int | None]], recipe: Recipe, *, rank: int = 0, world: int = 1) -> None:
+        self.draws, self.recipe, self.rank, self.world = draws, recipe, rank, world
+        self.weights: np.ndarray[Any, np.dtype[np.float64]] | None = None
+        self.epoch = 0
+        updates = max(1, len(draws) // (recipe.batch_size * recipe.accumulate * world))
+        self.updates = min(updates, recipe.steps or updates)
+        self.n_epochs = max(1, round(recipe.steps / self.updates)) if recipe.steps else recipe.epochs
+
+    @property
+    def sampler(self) -> "TrainingBatches":
+        """Where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of this epoch (from 0)."""
+        self.epoch = epoch
+
+    def balance(self, targets: Ints) -> None:
+        """Draw every class equally often, with repetitions."""
+        classes = targets[[example for example, _ in self.draws]]
+        counts = np.bincount(classes)
+        shares = 1.0 / counts[classes]
+        self.weights = shares / shares.sum()
+
+    def __len__(self) -> int:
+        whole = self.updates * self.recipe.accumulate
+        return min(whole, -(-len(self.draws) // (self.recipe.batch_size * self.world)))
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        generator = np.random.default_rng((self.recipe.seed, self.epoch))
+        n = len(self.draws)
+        order = generator.permutation(n) if self.weights is None else generator.choice(n, n, p=self.weights)
+        size = self.recipe.batch_size
+        for number in range(len(self)):
+            first = (number * self.world + self.rank) * size
+            chosen = order[first : first + size]
+            yield [Draw(self.epoch, first + i, *self.draws[row]) for i, row in enumerate(chosen)]
+
+
+def training_draws(
+    frames: FrameReader, examples: Iterable[int], recipe: Recipe, *, starts: list[int | None]
+) -> list[tuple[int, int | None]]:
+    """(example, start) of every clip of an epoch of `examples`; start None is drawn when its turn comes.
+
+    starts: the one clip that an example of a list file stands for, else None. The release's sampling leaves videos out
+    that are shorter than a clip.
+    """
+    span = recipe.clip_length * recipe.sampling_rate
+    draws: list[tuple[int, int | None]] = []
+    for example in examples:
+        start, n_frames = starts[example], int(frames.n_frames[example])
+        if start is not None:
+            draws += [(example, start)] if start + span <= n_frames else []
+        elif recipe.sampling == "release":
+            draws += [(example, int(each)) for each in release_starts(n_frames, span)]
+        else:
+            draws += [(example, None)] * recipe.clips_per_video
+    return draws
+
+
+def evaluation_batches(
+    frames: FrameReader, examples: Iterable[int], n_clips: int, recipe: Recipe, *, starts: list[int | None]
+) -> list[list[Draw]]:
+    """Batches with `n_clips` clips spread over every example (the one clip that a list names, where it does)."""
+    span = recipe.clip_length * recipe.sampling_rate
+    draws = []
+    for example in examples:
+        start = starts[example]
+        spread = [start] if start is not None else spread_starts(int(frames.n_frames[example]), span, n_clips).tolist()
+        draws += [Draw(0, 0, example, each) for each in spread]
+    return [draws[first : first + recipe.batch_size] for first in range(0, len(draws), recipe.batch_size)]
+
+
+def _mersenne_twister(seed: int) -> np.random.MT19937:
+    """MT19937 seeded as the C++ library does it."""
+    generator = np.random.MT19937()
+    generator._legacy_seeding(seed)
+    return generator

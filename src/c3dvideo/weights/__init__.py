@@ -1,0 +1,1 @@
+"""Weights: from any name or file to a network."""

@@ -1,0 +1,1 @@
+"""Readers of every file format in which C3D weights have been published."""

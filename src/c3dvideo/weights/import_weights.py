@@ -1,0 +1,299 @@
+"""Weights of every published format, made into our network.
+
+    network = import_weights(Path("c3d.pickle"))
+    network = import_weights(Path("sports1m.caffemodel"), mean=Path("sport1m_train16_128_mean.binaryproto"))
+
+The file is recognised by its content, not by its name. Widths, number of classes and the pool5 rule are read off the
+arrays; the profile and the class names are those that belong to the file. What was assumed or left out is in
+`network.provenance["notes"]`, one sentence each.
+"""
+
+import bz2
+import hashlib
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from c3dvideo import __version__
+from c3dvideo.choices import Pool5, Pool5Order
+from c3dvideo.errors import UsageError, WeightsError
+from c3dvideo.network.c3d import C3D
+from c3dvideo.network.folder import CONFIG, assemble
+from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile
+from c3dvideo.weights.formats import state_dicts as layouts
+from c3dvideo.weights.formats import tensorflow
+from c3dvideo.weights.formats.caffe import read_blob
+from c3dvideo.weights.formats.pickles import read_pickle, read_torch
+from c3dvideo.weights.formats.state_dicts import Array, Found
+
+LABELS = Path(__file__).parent / "labels"
+_LABELS = {487: "sports1m", 101: "ucf101"}
+_CHANNEL_MEANS = {487: "caffe_channel_mean", 101: "caffe_ucf101_channel_mean"}
+_DENSE = ("fc6.weight", "fc7.weight")
+_CELLS: dict[int, tuple[Pool5, ...]] = {16: ("ceil", "symmetric"), 9: ("floor",)}
+_LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|\([ld]|[\]}]q|c[\w.]+\r?\n\w+")  # of protocol 2 and later, or of 0 and 1
+# What the parsers of a dozen formats raise at bytes that are not what they should be.
+_DAMAGE = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
+    *(TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+_UNSUPPORTED = {
+    b"\x12\x01\x00\x00\x00\x00\x00\x00": "an MXNet parameter file; import GluonCV's ONNX file of the same network",
+    b"\x04\x00\x00\x00\x01\x00\x00\x00": "a Torch7 file; import another copy of the network",
+    b"\x03\x00\x00\x00\x01\x00\x00\x00": "a Torch7 file; import another copy of the network",
+}
+
+
+def import_weights(
+    file: Path,
+    *,
+    mean: Path | None = None,
+    profile: str | None = None,
+    classes: Path | None = None,
+    fc6_rows: Pool5Order | None = None,
+) -> C3D:
+    """The network in `file`, float32, in evaluation mode.
+
+    mean: the mean volume that belongs to it: `.binaryproto`, `.npy` or `.npy.bz2`, (3, T, H, W) or with a leading 1.
+    profile: name of one of PROFILES instead of the one that belongs to the file; it also decides the pool5 rule.
+    classes: one class name a line, instead of the list that belongs to the number of classes.
+    fc6_rows: the order of the rows of a TensorFlow file's wd1, where it is not H, W, C.
+    Raises WeightsError when the file is damaged or no C3D, UnsafePickleError when it would run code, UsageError when
+    mean, profile or classes do not fit.
+    """
+    if profile is not None and profile not in PROFILES:
+        raise UsageError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
+    try:
+        found = _read(file, fc6_rows)
+    except _DAMAGE as error:
+        raise WeightsError(f"{file} is damaged or cut short: {error or type(error).__name__}") from error
+    notes = [*found.notes]
+    architecture, arrays = _architecture(found, notes, str(file))
+    chosen = PROFILES[profile] if profile else found.profile
+    volume = read_mean(mean) if mean else None
+    chosen = _with_mean(chosen, volume, notes, n_classes=architecture["num_classes"], asked=profile is not None)
+    rules = _CELLS[arrays["fc6.weight"].shape[1] // _channels(arrays)]
+    rule = found.pool5 if found.pool5 and not profile else chosen.pool5
+    architecture["pool5"] = rule if rule in rules else rules[0]
+    tensors = {name: torch.from_numpy(np.array(array, np.float32, order="C")) for name, array in arrays.items()}
+    if volume is not None:
+        tensors["mean_volume"] = torch.from_numpy(volume)
+    network = assemble(C3D, architecture, tensors, source=f"{file} ({found.layout})")
+    network.profile = replace(chosen, pool5=architecture["pool5"])
+    headless = "fc8.weight" not in found.arrays
+    network.classes = _class_names(classes, 0 if headless else architecture["num_classes"], notes)
+    network.provenance = {
+        "file": file.name,
+        "layout": found.layout,
+        "file_sha256": _sha256(file),
+        "mean_file": mean.name if mean else None,
+        "notes": notes,
+        "version": __version__,
+    }
+    return network
+
+
+def read_mean(path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The mean volume (3, T, H, W) of a `.binaryproto`, `.npy` or `.npy.bz2` file."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"mean file {path} cannot be read: {error.strerror}") from error
+    if content.startswith(b"BZh"):
+        try:
+            content = bz2.decompress(content)
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"mean file {path} is damaged or cut short: {error}") from error
+    try:
+        npy = content.startswith(b"\x93NUMPY")
+        volume: Array = np.load(io.BytesIO(content), allow_pickle=False) if npy else read_blob(path)
+    except ValueError as error:
+        raise WeightsError(f"mean file {path} is damaged or cut short: {error}") from error
+    if volume.ndim == 5 and volume.shape[0] == 1:
+        volume = volume[0]
+    if volume.ndim != 4 or volume.shape[0] != 3:
+        raise WeightsError(f"mean file {path} holds an array {volume.shape}; expected (3, T, H, W) or (1, 3, T, H, W)")
+    if not np.isfinite(volume).all():
+        raise WeightsError(f"mean file {path} holds values that are not finite")
+    return np.ascontiguousarray(volume, np.float32)
+
+
+def _read(file: Path, fc6_rows: Pool5Order | None) -> Found:
+    """Recognise a file by its first and last bytes and read its arrays."""
+    if file.is_dir():
+        hint = "is a weights folder already" if (file / CONFIG).is_file() else "is a folder, not a weights file"
+        raise UsageError(f"{file} {hint}")
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            head = opened.read(512)
+            opened.seek(max(0, size - 8))
+            tail = opened.read()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    if not head:
+        raise WeightsError(f"{file} is empty (0 bytes); fetch it again")
+    if tail == tensorflow.MAGIC:
+        rows = fc6_rows or ("chw" if "sports1m_finetuning_ucf101" in file.name else "hwc")
+        return layouts.from_tensorflow(tensorflow.read_checkpoint(file), rows=rows)
+    for mark, what in _UNSUPPORTED.items():
+        if head.startswith(mark):
+            raise WeightsError(f"{file} is {what}; see `c3dvideo weights list`")
+    found = _read_by_mark(file, head, fc6_rows)
+    if fc6_rows and not found.layout.startswith("TensorFlow"):
+        raise UsageError(f"--fc6-rows is for TensorFlow files; {file} is a {found.layout}")
+    return found
+
+
+def _read_by_mark(file: Path, head: bytes, fc6_rows: Pool5Order | None) -> Found:
+    if head.startswith(b"\x89HDF"):
+        return layouts.from_keras(file)
+    if head.startswith(b"PK\x03\x04"):
+        return _read_zip(file, fc6_rows)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size:
+        return _read_safetensors(file)
+    if _LEGACY_TORCH in head[:16]:
+        return layouts.from_checkpoint(read_torch(file))
+    if _PICKLE.match(head):
+        return layouts.from_checkpoint(read_pickle(file))
+    if head.lstrip()[:1] in (b"<", b"{") or head.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{file} is a text or web page, not weights; the download delivered the wrong thing")
+    if head.startswith(b"\x08") or file.suffix == ".onnx":
+        return layouts.from_onnx(file)
+    if head[:1] in (b"\x0a", b"\x12"):
+        return layouts.from_caffe(file)
+    raise WeightsError(
+        f"{file} is of no known weights format; there are Caffe models, PyTorch and plain pickles, safetensors, Keras "
+        "HDF5, ONNX, TensorFlow checkpoints and npz (see `c3dvideo weights list`)"
+    )
+
+
+def _read_zip(file: Path, fc6_rows: Pool5Order | None) -> Found:
+    with zipfile.ZipFile(file) as archive:
+        members = archive.namelist()
+    if "model.weights.h5" in members:
+        return layouts.from_keras(file)
+    if any(not name.endswith(".npy") for name in members):
+        return layouts.from_checkpoint(read_torch(file))
+    with np.load(file, allow_pickle=False) as arrays:
+        named = {name: arrays[name] for name in arrays.files}
+    return layouts.from_tensorflow(named, rows=fc6_rows) if fc6_rows else layouts.from_named_arrays(named)
+
+
+def _read_safetensors(file: Path) -> Found:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return layouts.from_checkpoint(load_file(file))
+    except SafetensorError as error:
+        raise WeightsError(f"{file} is damaged or cut short: {error}") from error
+
+
+def _architecture(found: Found, notes: list[str], source: str) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Arguments of C3D read off the arrays, and the arrays with a last layer of zeros where the file has none."""
+    arrays = dict(found.arrays)
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    letters = "abcdefgh"
+    stages = [[name for x in letters if (name := f"conv{stage}{x}.weight") in shapes] for stage in range(1, 6)]
+    wanted = [*(stage[0] if stage else f"conv{i}a.weight" for i, stage in enumerate(stages, 1)), *_DENSE]
+    if missing := [name for name in wanted if len(shapes.get(name, ())) != (2 if name in _DENSE else 5)]:
+        raise WeightsError(
+            f"{source} is of another network: {', '.join(missing)} missing or of another shape; "
+            f"it has {', '.join(list(shapes)[:8]) or 'no array of C3D'}"
+        )
+    channels, (fc_width, inputs) = _channels(arrays), shapes["fc6.weight"]
+    if inputs % channels or inputs // channels not in _CELLS:
+        raise WeightsError(
+            f"{source}: fc6 takes {inputs} inputs of {channels} channels, so {inputs / channels:g} a channel; a clip "
+            "of 16 frames of 112 pixels leaves 16 (pool5 ceil or symmetric) or 9 (floor)"
+        )
+    if "fc8.weight" not in shapes:
+        arrays |= {"fc8.weight": np.zeros((487, fc_width), np.float32), "fc8.bias": np.zeros(487, np.float32)}
+        notes.append("the file has no last layer: fc8 is zero, so fc8 and prob mean nothing until it is trained")
+    architecture = {
+        "num_classes": len(arrays["fc8.weight"]),
+        "stages": [[shapes[name][0] for name in stage] for stage in stages],
+        "temporal_depths": [shapes[stage[0]][2] for stage in stages],
+        "fc_width": fc_width,
+    }
+    if found.plain:
+        architecture |= {"last_layer": "out", "dropout": 0.0, "filler": "xavier"}
+        arrays |= {f"out.{kind}": arrays.pop(f"fc8.{kind}") for kind in ("weight", "bias") if f"fc8.{kind}" in arrays}
+    return architecture, arrays
+
+
+def _channels(arrays: Mapping[str, Array]) -> int:
+    """Output channels of the last convolution."""
+    return len(arrays[max(name for name in arrays if name.startswith("conv5") and name.endswith("weight"))])
+
+
+def _with_mean(profile: Profile, volume: Array | None, notes: list[str], *, n_classes: int, asked: bool) -> Profile:
+    """The profile made to fit the mean that is there, or is not; says so in `notes` when that changes it."""
+    if volume is None:
+        if profile.mean != "volume":
+            return profile
+        if asked:
+            raise UsageError(f"profile {profile.name!r} subtracts a mean volume: give it with --mean FILE")
+        means = PROFILES[_CHANNEL_MEANS.get(n_classes, "caffe_channel_mean")]
+        notes.append(
+            f"no mean volume was given: the mean a channel of profile {means.name} is used, which changes features by "
+            "about 5%; give --mean FILE to be exact"
+        )
+        return means if profile == CAFFE else replace(profile, name=f"{profile.name}_channel_mean", mean=means.mean)
+    fits = profile.resize == "stretch" and volume.shape[2:] == (profile.resize_height, profile.resize_width)
+    if profile.mean == "volume" and fits:
+        return profile
+    if fits:
+        notes.append(f"the mean volume takes the place of the mean a channel of profile {profile.name}")
+        return replace(profile, name=f"{profile.name}_volume", mean="volume")
+    match = next((p for p in (CAFFE, PROFILES["i380k"]) if volume.shape[2:] == (p.resize_height, p.resize_width)), None)
+    if asked or match is None:
+        raise UsageError(
+            f"the mean volume is {volume.shape}, and profile {profile.name!r} makes frames of "
+            f"{profile.resize_height} x {profile.resize_width}"
+        )
+    notes.append(f"the mean volume belongs to frames of another size than profile {profile.name}: {match.name} is used")
+    return match
+
+
+def _class_names(file: Path | None, n_classes: int, notes: list[str]) -> tuple[str, ...]:
+    """Class names from `file`, else those that belong to the number of classes; none for 0."""
+    if file is not None:
+        names = read_class_names(file)
+        if n_classes and len(names) != n_classes:
+            raise UsageError(f"{file} has {len(names)} class names, the network has {n_classes} classes")
+        return names if n_classes else ()
+    if n_classes not in _LABELS:
+        if n_classes:
+            notes.append(f"no class names are known for {n_classes} classes; give them with --classes FILE")
+        return ()
+    notes.append(f"{n_classes} classes: taken to be those of {_LABELS[n_classes]} (else give --classes FILE)")
+    return read_class_names(LABELS / f"{_LABELS[n_classes]}.txt")
+
+
+def read_class_names(file: Path) -> tuple[str, ...]:
+    """One class name a line; numbers in front, as in UCF101's classInd.txt, are dropped."""
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"class names {file} cannot be read: {error}") from error
+    numbered = [line.split(maxsplit=1) for line in lines]
+    if all(len(parts) == 2 and parts[0].isdigit() for parts in numbered):
+        lines = [parts[1] for parts in numbered]
+    return tuple(lines)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

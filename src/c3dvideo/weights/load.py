@@ -1,0 +1,42 @@
+"""Any name of weights, made into a network.
+
+network = load_weights("my_weights")       # a folder, a published name, a hub id "owner/name"; None is the default
+"""
+
+import re
+from pathlib import Path
+
+from c3dvideo.errors import UsageError, WeightsError
+from c3dvideo.network.c3d import C3D
+from c3dvideo.network.folder import CONFIG, EMBEDDED, load_folder, load_folder_or_hub
+from c3dvideo.weights import published
+
+
+def load_weights(name: str | Path | None = None) -> C3D:
+    """A network in evaluation mode: from a weights folder, a published name, a hub id, or the default for None.
+
+    The default, also called "embedded", is the one that the package ships. Published names are those of
+    `c3dvideo weights list`; they are fetched once and kept in the cache folder.
+    Raises WeightsError or DownloadError when it cannot be had, UsageError when the name means nothing.
+    """
+
+    if name is None or str(name) == "embedded":
+        if not (EMBEDDED / CONFIG).is_file():
+            raise WeightsError(
+                "this installation ships no default weights; name some with --weights: a folder made by "
+                "`c3dvideo weights import` or `c3dvideo train`, or a name from `c3dvideo weights list`"
+            )
+        return load_folder(C3D, EMBEDDED)
+    path = Path(name)
+    if path.is_dir():
+        return load_folder(C3D, path)
+    if path.is_file():
+        raise UsageError(
+            f"{name} is a file; turn it into a weights folder with: c3dvideo weights import {name} --out DIR"
+        )
+    if str(name) in published.PUBLISHED:
+        return load_folder(C3D, published.fetch(str(name)))
+    if isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        return load_folder_or_hub(C3D, name)
+    known = ", ".join(entry.name for entry in published.PUBLISHED.values() if entry.fetchable and entry.is_network)
+    raise UsageError(f"weights {str(name)!r} are neither a folder, nor a hub id (owner/name), nor one of {known}")
