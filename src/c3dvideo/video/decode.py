@@ -9,13 +9,11 @@ or a camera or stream URL. Nothing is silently wrong: a file that was cut short,
 folder raises DecodeError. Only a stream URL, where losses are daily life, goes on after a damaged frame.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -23,13 +21,16 @@ from typing import Any, NamedTuple, Self
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.format import Flags
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from c3dvideo.choices import ChannelOrder
 from c3dvideo.errors import DecodeError
+from c3dvideo.video.damage import check_file, check_index, check_numbers, damaged, hint
 from c3dvideo.video.resize import Pixels
 from c3dvideo.video.sources import is_url, pictures_in
+from c3dvideo.video.timestamps import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def open_video(source: str | Path, *, channel_order: ChannelOrder = "bgr") -> Vi
             if path.is_dir():
                 return _open_folder(path, channel_order)
             if path.is_file():
-                _check_file(path)
+                check_file(path)
             elif not path.exists():
                 raise DecodeError("no such file")
         except OSError as error:
@@ -120,7 +121,7 @@ def _open_stream(source: str, url: str, channel_order: ChannelOrder, *, skip_dam
     try:
         container = av.open(url, metadata_errors="replace")
     except (FFmpegError, OSError) as error:
-        raise DecodeError(f"FFmpeg cannot read it as a video: {error.strerror}{_hint(url)}") from error
+        raise DecodeError(f"FFmpeg cannot read it as a video: {error.strerror}{hint(url)}") from error
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
@@ -131,20 +132,32 @@ def _open_stream(source: str, url: str, channel_order: ChannelOrder, *, skip_dam
     stream.codec_context.thread_count = 1
     if not skip_damage:
         stream.codec_context.options = {"err_detect": "explode"}
-    fps = stream.average_rate or stream.guessed_rate
+    fps = _frames_per_second(stream)
     try:
-        _check_length(stream, url)
+        check_index(stream, url)
     except DecodeError:
         container.close()
         raise
     return Video(source, fps, _stream_frames(container, stream, fps, channel_order, skip_damage), container.close)
 
 
+def _frames_per_second(stream: Any) -> Fraction | None:
+    """The average rate, unless it is above the rate at which FFmpeg can express every time stamp: DV states 60000."""
+    average: Fraction | None = stream.average_rate
+    guessed: Fraction | None = stream.guessed_rate
+    return guessed if not average or (guessed and average > 1.2 * guessed) else average
+
+
 def _stream_frames(
     container: Any, stream: Any, fps: Fraction | None, channel_order: ChannelOrder, skip_damage: bool
 ) -> Iterator[Frame]:
     reformatter = VideoReformatter()
-    clock = _clock(container, fps)
+    clock = Clock(
+        fps=fps,
+        time_base=stream.time_base,
+        in_decoding_order=container.format.name == "avi",
+        joins=bool(container.format.flags & Flags.ts_discont.value),
+    )
     orientation: _Orientation | None = None
 
     def pixels(decoded: Any, upright: Callable[[Pixels], Pixels]) -> Pixels:
@@ -154,49 +167,27 @@ def _stream_frames(
         rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)[:, : 3 * picture.width]
         return upright(rows.reshape(picture.height, picture.width, 3))
 
-    for index, decoded in enumerate(_decoded(container, stream, skip_damage)):
+    for index, decoded in enumerate(_decoded(container, stream, clock, skip_damage)):
         if decoded.is_corrupt and not skip_damage:
-            raise DecodeError(_damaged(index))
+            raise DecodeError(damaged(index))
         orientation = orientation or _orientation(decoded)
         size = decoded.height, decoded.width
         yield Frame(
             index,
-            clock(decoded),
+            clock.seconds(decoded, reorder_depth=stream.codec_context.reorder_depth),
             size[::-1] if orientation.swaps else size,
             partial(pixels, decoded, orientation.upright),
         )
 
 
-def _clock(container: Any, fps: Fraction | None) -> Callable[[Any], float]:
-    """Seconds of every next frame after the first.
-
-    AVI stores no presentation times: PyAV gives its frames the place of their packet, which is out of order where
-    there are B-frames, so there the decoding time counts. A frame without a time is shown 1 / fps after the last one.
-    """
-    in_decoding_order = container.format.name == "avi"
-    start: Fraction | None = None
-    last: Fraction | None = None
-
-    def seconds(decoded: Any) -> float:
-        nonlocal start, last
-        ticks = decoded.dts if in_decoding_order else decoded.pts
-        if ticks is not None:
-            last = ticks * decoded.time_base
-        elif fps:
-            last = Fraction(0) if last is None else last + 1 / fps
-        start = last if start is None else start
-        return float("nan") if last is None or start is None else float(last - start)
-
-    return seconds
-
-
-def _decoded(container: Any, stream: Any, skip_damage: bool) -> Iterator[Any]:
+def _decoded(container: Any, stream: Any, clock: Clock, skip_damage: bool) -> Iterator[Any]:
     """The frames as FFmpeg gives them; what it cannot decode is an error or, with skip_damage, left out."""
     n_frames = 0
     try:
         for packet in container.demux(stream):
             if packet.is_corrupt and not skip_damage:
-                raise DecodeError(_damaged(n_frames))
+                raise DecodeError(damaged(n_frames))
+            clock.add(packet)
             try:
                 frames = packet.decode()
             except FFmpegError:
@@ -206,14 +197,7 @@ def _decoded(container: Any, stream: Any, skip_damage: bool) -> Iterator[Any]:
             n_frames += len(frames)
             yield from frames
     except FFmpegError as error:
-        raise DecodeError(f"{_damaged(n_frames)} ({error.strerror})") from error
-
-
-def _damaged(n_frames: int) -> str:
-    return (
-        f"the file is damaged or was cut short: FFmpeg stumbles after {n_frames} good frames; "
-        "repair it, or keep what there is with: ffmpeg -i FILE REPAIRED.mp4"
-    )
+        raise DecodeError(f"{damaged(n_frames)} ({error.strerror})") from error
 
 
 class _Orientation(NamedTuple):
@@ -241,88 +225,10 @@ def _orientation(decoded: Any) -> _Orientation:
     return _Orientation(swap, upright)
 
 
-def _check_file(path: Path) -> None:
-    """Refuse what FFmpeg would read without a word: an empty file, and one that is shorter than it says."""
-    size = path.stat().st_size
-    if size == 0:
-        raise DecodeError("the file is empty (0 bytes)")
-    with path.open("rb") as file:
-        head = file.read(64)
-    expected = _stated_size(head)
-    if expected is not None and size < expected:
-        raise DecodeError(f"the file was cut short: it has {size} of {expected} bytes; fetch or record it again")
-
-
-def _stated_size(head: bytes) -> int | None:
-    """The least file size that an AVI, Matroska or WebM file states for itself, if it is one and does."""
-    if head.startswith(b"RIFF"):
-        size = int.from_bytes(head[4:8], "little")
-        return None if size == 0xFFFF_FFFF else 8 + size
-    if not head.startswith(b"\x1a\x45\xdf\xa3"):
-        return None
-    with suppress(IndexError):
-        header_size, segment = _ebml_number(head, 4)
-        if header_size is not None:
-            segment += header_size
-            segment_size, content = _ebml_number(head, segment + 4)
-            if head[segment : segment + 4] == b"\x18\x53\x80\x67" and segment_size is not None:
-                return content + segment_size
-    return None
-
-
-def _ebml_number(data: bytes, at: int) -> tuple[int | None, int]:
-    """An EBML size (None: unknown) and the position behind it."""
-    length = 9 - data[at].bit_length()
-    value = int.from_bytes(data[at : at + length]) & ((1 << 7 * length) - 1)
-    return (None if value == (1 << 7 * length) - 1 else value), at + length
-
-
-def _check_length(stream: Any, url: str) -> None:
-    """Refuse a file whose index names bytes behind its end."""
-    path = Path(url.removeprefix("file:"))
-    index = stream.index_entries
-    if not url.startswith("file:") or not path.is_file() or not index:
-        return
-    end, size = index[-1].pos + index[-1].size, path.stat().st_size
-    if end > size:
-        raise DecodeError(f"the file was cut short: it has {size} of at least {end} bytes; fetch or record it again")
-
-
-def _hint(url: str) -> str:
-    """What the first bytes say about a file that FFmpeg does not read."""
-    with suppress(OSError), Path(url.removeprefix("file:")).open("rb") as file:
-        head = file.read(512)
-        if head[4:8] == b"ftyp":
-            return "; it is an MP4 file without its index (moov), as an interrupted recording or copy leaves it"
-        if not set(head) - set(range(32, 127)) - set(b"\t\r\n"):
-            return "; it holds text"
-    return ""
-
-
 def _open_folder(folder: Path, channel_order: ChannelOrder) -> Video:
     pictures = pictures_in(folder)
-    _check_numbers(folder, pictures)
+    check_numbers(pictures)
     return Video(str(folder), None, _folder_frames(pictures, channel_order), lambda: None)
-
-
-def _check_numbers(folder: Path, pictures: Sequence[Path]) -> None:
-    """Refuse a frame folder with a hole, two frames of one number, or pictures of anything else."""
-    names = [re.fullmatch(r"(.*?)([0-9]+)", picture.stem) for picture in pictures]
-    if not pictures:
-        raise DecodeError("the folder holds no pictures")
-    for name, picture in zip(names, pictures, strict=True):
-        if name is None or names[0] is None or name[1] != names[0][1]:
-            raise DecodeError(f"{picture.name!r} does not continue the numbering that begins with {pictures[0].name!r}")
-    numbers = [int(name[2]) for name in names if name]
-    step = min((later - earlier for earlier, later in pairwise(numbers) if later > earlier), default=1)
-    for earlier, later, before, after in zip(numbers, numbers[1:], pictures, pictures[1:], strict=False):
-        if later == earlier:
-            raise DecodeError(f"{before.name!r} and {after.name!r} have the same frame number; remove one of them")
-        if later - earlier != step:
-            raise DecodeError(
-                f"frame number {earlier + step} is missing between {before.name!r} and {after.name!r}; "
-                "add it, or number the frames anew"
-            )
 
 
 def _folder_frames(pictures: Sequence[Path], channel_order: ChannelOrder) -> Iterator[Frame]:
