@@ -20,6 +20,7 @@ from c3dvideo.datasets.lists import read_csv
 from c3dvideo.errors import DatasetError, UsageError
 from c3dvideo.evaluation.feature_map import project
 from c3dvideo.evaluation.report import Page, Tile
+from c3dvideo.extras import require_extra
 from c3dvideo.features.extract import extract
 from c3dvideo.plots import draw_confusion, draw_scatter
 from c3dvideo.probing.descriptors import Labelled, join, labels_from_folders, read_descriptors
@@ -81,6 +82,7 @@ def demo(
     say: told, after each step, its name and in one line what it did.
     Raises UsageError for a folder with fewer than three readable videos.
     """
+    require_extra("plots")
     out = Path(out)
     dataset: Dataset | None = None
     if videos is None:

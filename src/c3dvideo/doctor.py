@@ -5,29 +5,17 @@ print(examine()["engine"])                 # {"name": "winograd", "kernels": "co
 
 import platform
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 
 from c3dvideo import __version__, compiled
+from c3dvideo.extras import installed_extras
 from c3dvideo.files import cache_folder
 from c3dvideo.inference.cpu import kernels
 from c3dvideo.inference.engine import choose_engine, find_device
 from c3dvideo.machine import n_cores, processor_name
 from c3dvideo.video.resize import compiled_loop
-
-EXTRAS = {
-    "train": ("lightning", "tensorboard", "torchmetrics", "matplotlib"),
-    "plots": ("matplotlib",),
-    "hdf5": ("h5py",),
-    "parquet": ("pyarrow",),
-    "onnx": ("onnx", "onnxruntime"),
-    "index": ("lancedb",),
-    "web": ("fastapi", "uvicorn"),
-    "explain": ("captum",),
-    "ray": ("ray",),
-}
 
 
 def examine() -> dict[str, Any]:
@@ -56,7 +44,7 @@ def examine() -> dict[str, Any]:
         },
         "resizing": "numpy" if compiled_loop() is None else "compiled",
         "cache_folder": str(cache_folder()),
-        "extras": {extra: all(find_spec(name) is not None for name in names) for extra, names in EXTRAS.items()},
+        "extras": installed_extras(),
     }
 
 

@@ -65,4 +65,5 @@ class MissingExtraError(C3DVideoError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; get it with: pip install 'c3dvideo[{extra}]'")
+        # pip takes c3dvideo itself as installed, so the same line serves a checkout and a package index.
+        super().__init__(f'{package} is not installed; run: pip install "c3dvideo[{extra}]"')

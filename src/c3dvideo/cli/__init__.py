@@ -8,11 +8,13 @@ line on stderr; `--debug` shows the traceback), 2 wrong usage, 3 finished but so
 
 import sys
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from c3dvideo import __version__
+from c3dvideo.cli.output import speak_for, with_flags
 from c3dvideo.errors import C3DVideoError, UsageError
 
 app = typer.Typer(
@@ -62,17 +64,35 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C
 def main() -> None:
     """Run the command line and exit with its code."""
     arguments, debug = _take_debug(sys.argv[1:])
+    speak_for(_command(arguments))
     try:
         app(args=arguments, prog_name="c3dvideo")
-    except C3DVideoError as error:
+    except (C3DVideoError, OSError) as error:
         if debug:
             raise
-        print(f"c3dvideo: {error}", file=sys.stderr)  # noqa: T201
+        print(f"c3dvideo: {with_flags(_one_line(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             print("c3dvideo: stopped; what was finished is kept", file=sys.stderr)  # noqa: T201
         raise
+
+
+def _one_line(error: Exception) -> str:
+    """The message; of an error of the operating system, the file that it concerns and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return f"{' -> '.join(files) or 'this machine'}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _command(arguments: list[str]) -> Any:
+    """The command that the words name, as far as they name one."""
+    command: Any = get_command(app)
+    for word in arguments:
+        if word in getattr(command, "commands", {}):
+            command = command.commands[word]
+    return command
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:

@@ -1,6 +1,5 @@
 """`c3dvideo convert`: stored features as the files that other projects read."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from c3dvideo.choices import CropLayout, Format, Rounding
+from c3dvideo.cli.output import note, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -79,12 +79,12 @@ def convert(
         merge=merge,
     )
     if as_json:
-        typer.echo(json.dumps(asdict(summary), indent=2))
+        print_json(asdict(summary))
     else:
         typer.echo(f"{summary.n_videos} videos, {summary.n_clips} clips: {summary.format} in {summary.out}")
         if summary.pca_basis:
             typer.echo(f"PCA basis: {summary.pca_basis}")
     for name, message in summary.failures.items():
-        typer.echo(f"not written: {name}: {message}", err=True)
+        note(f"not written: {name}: {message}")
     if summary.failures:
         raise typer.Exit(3)

@@ -1,12 +1,12 @@
 """`c3dvideo dataset`: check that everything decodes, and split by source video."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from c3dvideo.choices import Layout
+from c3dvideo.cli.output import note, print_json
 
 if TYPE_CHECKING:
     from c3dvideo.datasets.examples import Dataset
@@ -55,7 +55,7 @@ def read(
     dataset = read_dataset(data, layout=layout, videos=videos, fold=fold)
     if dataset.missing:
         listed = ", ".join(dataset.missing[:3]) + (", ..." if len(dataset.missing) > 3 else "")
-        typer.echo(f"{len(dataset.missing)} videos are named but missing: {listed}", err=True)
+        note(f"{len(dataset.missing)} videos are named but missing: {listed}")
     return dataset if group_pattern is None else with_groups(dataset, group_pattern)
 
 
@@ -81,7 +81,7 @@ def check(
     summary = check_dataset(dataset, out, plan=ClipPlan(stride_frames=stride_frames), workers=workers)
     if as_json:
         numbers = {name: getattr(summary, name) for name in ("n_videos", "n_good", "n_frames", "n_clips")}
-        typer.echo(json.dumps({**numbers, "problems": list(summary.problems)}, indent=2, ensure_ascii=False))
+        print_json({**numbers, "problems": list(summary.problems)})
     else:
         typer.echo(
             f"{summary.n_good} of {summary.n_videos} videos are good: {summary.n_frames:,} frames, {summary.n_clips:,} "
@@ -123,7 +123,7 @@ def split(
     write_csv(divided, out)
     counts = {name: divided.part(name).counts() for name in ("train", *fractions)}
     if as_json:
-        typer.echo(json.dumps({"out": str(out), "counts": counts}, indent=2, ensure_ascii=False))
+        print_json({"out": str(out), "counts": counts})
         return
     for name, per_class in counts.items():
         typer.echo(

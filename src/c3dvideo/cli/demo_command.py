@@ -1,10 +1,11 @@
 """`c3dvideo demo`: the whole path, from videos to a page that shows what their features know."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from c3dvideo.cli.output import note, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -48,9 +49,7 @@ def demo(
         out, videos=videos, weights=weights, clips_per_class=clips_per_class, device=device, seed=seed, say=say
     )
     if as_json:
-        typer.echo(json.dumps(asdict(result) | {"page": str(result.page)}))
+        print_json(asdict(result) | {"page": str(result.page)})
     if result.n_failed:
-        typer.echo(
-            f"{result.n_failed} videos failed; they are listed in {out / 'features' / 'failures.jsonl'}", err=True
-        )
+        note(f"{result.n_failed} videos failed; they are listed in {out / 'features' / 'failures.jsonl'}")
         raise typer.Exit(3)

@@ -1,9 +1,10 @@
 """`c3dvideo doctor`: what was found on this machine and what will be used."""
 
-import json
 from typing import Annotated, Any
 
 import typer
+
+from c3dvideo.cli.output import print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +18,7 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JS
 
     found = examine()
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     for name, value in found.items():
         typer.echo(f"{name:13} {_line(value)}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from c3dvideo.choices import Classifier, MapMethod, PublishedSplits
+from c3dvideo.cli.needs import needs
+from c3dvideo.cli.output import note, print_json
 from c3dvideo.cli.probe_commands import (
     AsJson,
     Features,
@@ -31,6 +33,12 @@ Folder = Annotated[Path, typer.Argument(help="Folder that `c3dvideo extract` wro
 Layer = Annotated[str, typer.Option("--layer", help="Layer to read.", show_default="fc6, or the only one")]
 Out = Annotated[
     Path | None, typer.Option("--out", help="Folder for the report (JSON), tables and pictures.", show_default=False)
+]
+OutWithPictures = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Folder for the report (JSON), tables and pictures.", show_default=False, callback=needs("plots")
+    ),
 ]
 
 
@@ -128,7 +136,7 @@ def similarity(
     pairs_per_fold: Annotated[int, typer.Option("--pairs-per-fold", min=2, help="Half same, half not.")] = 600,
     penalty: Annotated[float, typer.Option("--penalty", "-C", help="The SVM's C.")] = 1.0,
     seed: Seed = 0,
-    out: Out = None,
+    out: OutWithPictures = None,
     as_json: AsJson = False,
 ) -> None:
     """Do two videos show the same action? 12 similarities a layer, a linear SVM, accuracy +- standard error, AUC.
@@ -147,7 +155,7 @@ def similarity(
         names = next(iter(tables.values())).names
         made, missing = protocol.published_pairs(read_aslan(pairs), names)
         if missing:
-            typer.echo(f"note: {len(missing)} videos of the pairs have no features: {', '.join(missing[:3])}", err=True)
+            note(f"note: {len(missing)} videos of the pairs have no features: {', '.join(missing[:3])}")
         matrices = {name: table.matrix for name, table in tables.items()}
     else:
         found = {name: read_and_note([features], labels, labels_from_folders, [name], group_pattern) for name in chosen}
@@ -173,7 +181,7 @@ def scenes(
     layer: Layers = None,
     penalty: Penalty = None,
     seed: Seed = 0,
-    out: Out = None,
+    out: OutWithPictures = None,
     as_json: AsJson = False,
 ) -> None:
     """Leave-one-out accuracy of a linear SVM: YUPENN, Maryland, or any labelled videos."""
@@ -200,7 +208,7 @@ def objects(
     penalty: Penalty = None,
     folds: Folds = 5,
     seed: Seed = 0,
-    out: Out = None,
+    out: OutWithPictures = None,
     as_json: AsJson = False,
 ) -> None:
     """Object in hand, window by window: majority label of 16 frames, windows under 8 dropped, the set's own split."""
@@ -214,7 +222,7 @@ def objects(
     )
     _draw_confusion(report, out)
     _finish(report, ("accuracy",), out, as_json)
-    typer.echo(f"{report['n']} test windows; {report['n_dropped']} windows show no object", err=True)
+    note(f"{report['n']} test windows; {report['n_dropped']} windows show no object")
 
 
 def compactness(
@@ -230,7 +238,7 @@ def compactness(
     penalty: Penalty = None,
     folds: Folds = 5,
     seed: Seed = 0,
-    out: Out = None,
+    out: OutWithPictures = None,
     as_json: AsJson = False,
 ) -> None:
     """Accuracy after PCA to few dimensions: the curve of the paper's Figure 5, as table, CSV and picture."""
@@ -268,7 +276,7 @@ def compactness(
 def draw_map(
     features: Features,
     *,
-    out: Annotated[Path, typer.Option("--out", help="Folder for map.png and map.csv.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for map.png and map.csv.", callback=needs("plots"))],
     labels: Labels = None,
     labels_from_folders: FromFolders = False,
     method: Annotated[MapMethod, typer.Option("--method", help="How to lay the points out.")] = "tsne",
@@ -291,7 +299,10 @@ def draw_map(
     rows = [(e.path, e.label, x, y) for e, (x, y) in zip(labelled.examples, points.tolist(), strict=True)]
     _write_csv(out / "map.csv", ["path", "label", "x", "y"], rows)
     report = {"task": "map", "method": method, "n_points": len(rows), "picture": str(out / "map.png")}
-    typer.echo(json.dumps(report) if as_json else f"{len(rows)} points: {out / 'map.png'}, {out / 'map.csv'}")
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(f"{len(rows)} points: {out / 'map.png'}, {out / 'map.csv'}")
 
 
 def similar(
@@ -311,9 +322,7 @@ def similar(
 
     found = protocol.similar(first, second, layers=layer or ["fc6"], weights=weights, device=device)
     if as_json:
-        typer.echo(
-            json.dumps({"a": first, "b": second, "cosine": next(iter(found.values()))["cosine"], "layers": found})
-        )
+        print_json({"a": first, "b": second, "cosine": next(iter(found.values()))["cosine"], "layers": found})
         return
     typer.echo(f"{'':26}" + "".join(f"{name:>12}" for name in found))
     for name in protocol.DISTANCES:
@@ -334,13 +343,13 @@ def _official(features: list[Path], layers: list[str] | None, name: str, splits:
     for fold in (1, 2, 3):
         dataset = read(library, splits, fold=fold)
         if dataset.missing:
-            typer.echo(f"note: split {fold}: {len(dataset.missing)} videos have no features", err=True)
+            note(f"note: split {fold}: {len(dataset.missing)} videos have no features")
         labelled = join(table, dataset)
         for line in note_leftovers(labelled):
-            typer.echo(f"note: split {fold}: {line}", err=True)
+            note(f"note: split {fold}: {line}")
         empty = {"train", "test"} - {example.split for example in labelled.examples}
         if empty:
-            typer.echo(f"note: split {fold} is left out: no {min(empty)} video of it has features", err=True)
+            note(f"note: split {fold} is left out: no {min(empty)} video of it has features")
         else:
             found.append(labelled)
     if not found:
@@ -383,7 +392,7 @@ def _finish(report: dict[str, Any], metrics: tuple[str, ...], out: Path | None, 
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{report['task']}.json").write_text(json.dumps(report, indent=2) + "\n")
     if as_json:
-        typer.echo(json.dumps(report))
+        print_json(report)
     elif metrics:
         ours = {name: report[name] for name in metrics if name in report}
         typer.echo(comparison(report["task"], ours))

@@ -1,12 +1,12 @@
 """`c3dvideo extract` and `c3dvideo predict`: videos in; features, or classes with a timeline, out."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from c3dvideo.choices import ChannelOrder, Crops, EngineName, Interpolation, Pool, Pool5, Precision, Resize, Short, Tail
+from c3dvideo.cli.output import note, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,9 +159,12 @@ def extract(
         engine=engine,
         batch_size=batch_size,
         workers=workers,
-        note=_note,
+        note=note,
     )
-    typer.echo(json.dumps(summary.to_dict(), indent=2) if as_json else _summary_text(summary))
+    if as_json:
+        print_json(summary.to_dict())
+    else:
+        typer.echo(_summary_text(summary))
     _list_failures(summary.failures, f"; all in {summary.out}/failures.jsonl")
     if summary.lost_processes:
         _end_incomplete(summary)
@@ -212,10 +215,10 @@ def predict(
         engine=engine,
         batch_size=batch_size,
         workers=workers,
-        note=_note,
+        note=note,
     )
     if as_json:
-        typer.echo(json.dumps(outcome.to_dict(), indent=2))
+        print_json(outcome.to_dict())
     else:
         for prediction in outcome.predictions:
             _print_prediction(prediction)
@@ -227,15 +230,11 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _note(text: str) -> None:
-    typer.echo(text, err=True)
-
-
 def _list_failures(failures: "Sequence[Failure]", where: str = "") -> None:
     for failure in failures[:_MOST_NAMES]:
-        _note(f"failed ({failure.stage}): {failure.name}: {failure.message}")
+        note(f"failed ({failure.stage}): {failure.name}: {failure.message}")
     if failures:
-        _note(f"{len(failures)} failed{where}")
+        note(f"{len(failures)} failed{where}")
 
 
 def _end(failures: "Sequence[Failure]") -> None:
@@ -246,8 +245,8 @@ def _end(failures: "Sequence[Failure]") -> None:
 def _end_incomplete(summary: "ExtractSummary") -> None:
     """Say what a run did not do because processes of it died, and exit with 1."""
     for name in summary.not_done[:_MOST_NAMES]:
-        _note(f"not done: {name}")
-    _note(
+        note(f"not done: {name}")
+    note(
         f"c3dvideo: {'; '.join(summary.lost_processes)}; {len(summary.not_done)} videos are not done, "
         "the same command does them"
     )

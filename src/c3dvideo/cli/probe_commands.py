@@ -1,11 +1,12 @@
 """`c3dvideo probe`: fit a linear SVM on stored features, and score one."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from c3dvideo.cli.needs import needs
+from c3dvideo.cli.output import note, print_json
 from c3dvideo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,10 +88,10 @@ def fit(
     probe.save(out)
     if as_json:
         description = {"probe": str(out), "classes": probe.classes, "penalty": probe.penalty, **probe.fitted_on}
-        typer.echo(json.dumps({**description, "cross_validation": probe.accuracies}))
+        print_json({**description, "cross_validation": probe.accuracies})
         return
     for tried, accuracy in probe.accuracies.items():
-        typer.echo(f"C = {tried:<8g} accuracy {accuracy:.3f} over {probe.fitted_on['folds']} folds", err=True)
+        note(f"C = {tried:<8g} accuracy {accuracy:.3f} over {probe.fitted_on['folds']} folds")
     typer.echo(
         f"{out}: {len(probe.classes)} classes from {probe.fitted_on['n_videos']} videos of "
         f"{probe.fitted_on['n_groups']} sources, {' + '.join(probe.layers)}, C = {probe.penalty:g}"
@@ -107,7 +108,10 @@ def score(
     split: Annotated[
         str, typer.Option("--split", help="Rows of the labels to use.", show_default="test, else val, else all")
     ] = "",
-    picture: Annotated[Path | None, typer.Option("--picture", help="Draw the confusion matrix (.png or .svg).")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", help="Draw the confusion matrix (.png or .svg).", callback=needs("plots")),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Accuracy of a probe: overall, a class, and the confusion matrix."""
@@ -125,7 +129,7 @@ def score(
     if picture is not None:
         draw_confusion(picture, np.array(report["confusion"]), report["classes"])
     if as_json:
-        typer.echo(json.dumps(report))
+        print_json(report)
         return
     for name, row in report["per_class"].items():
         unknown = "   (the probe does not know this class)" if name in report["unknown_classes"] else ""
@@ -143,5 +147,5 @@ def read_and_note(
         raise UsageError("where are the labels? Give either --labels LABELS.csv or --labels-from-folders")
     labelled = read_labelled(features, labels=labels, layers=layers or (), group_pattern=group_pattern)
     for line in note_leftovers(labelled):
-        typer.echo(f"note: {line}", err=True)
+        note(f"note: {line}")
     return labelled

@@ -1,11 +1,11 @@
 """`c3dvideo synthesize` and `c3dvideo pretrain`: generated clips, and a network that has seen nothing else."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from c3dvideo.cli.output import print_json
 from c3dvideo.errors import UsageError
 
 
@@ -103,7 +103,7 @@ def pretrain(
     weights = out / "weights"
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     if as_json:
-        typer.echo(json.dumps({"weights": str(weights), "parameters": n_parameters, "classes": list(network.classes)}))
+        print_json({"weights": str(weights), "parameters": n_parameters, "classes": list(network.classes)})
     else:
         typer.echo(f"{weights}: {n_parameters / 1e6:.2f} million weights")
 
@@ -140,7 +140,7 @@ def decode(
         for row in decode_labels(load_weights(name), layers=wanted, n_clips=n_clips, frames=as_frames(frames))
     ]
     if as_json:
-        typer.echo(json.dumps(rows))
+        print_json(rows)
         return
     with out.open("w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")

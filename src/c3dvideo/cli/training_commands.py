@@ -1,6 +1,5 @@
 """`c3dvideo train`, and the kernel depth study that trains six networks."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +28,8 @@ from c3dvideo.cli.dataset_commands import (
     Videos,
     read,
 )
+from c3dvideo.cli.output import note, print_json
+from c3dvideo.extras import require_extra
 
 _NETWORK, _CLIPS, _UPDATES, _MACHINE = "Network", "Clips", "Updates", "Machine"
 
@@ -166,6 +167,7 @@ def train(
     narrowed; for a few hundred clips on a CPU start with --width 0.125 --crop-size 80 --epochs 40.
     """
     given = _recipe(locals())
+    require_extra("train")
     from c3dvideo.training.train import train as run
 
     dataset = read(data, layout=layout, videos=videos, fold=fold, group_pattern=group_pattern)
@@ -186,7 +188,7 @@ def train(
         **given,
     )
     if as_json:
-        typer.echo(json.dumps({"weights": str(result.weights), **result.metrics}, indent=2, ensure_ascii=False))
+        print_json({"weights": str(result.weights), **result.metrics})
         return
     if not result.metrics:  # another process of the same run writes the results
         return
@@ -199,7 +201,7 @@ def train(
             )
     unreadable = result.metrics["unreadable"]
     if unreadable:
-        typer.echo(f"{len(unreadable)} videos could not be read and were left out; see metrics.json", err=True)
+        note(f"{len(unreadable)} videos could not be read and were left out; see metrics.json")
     typer.echo(f"weights in {result.weights}")
     if unreadable:
         raise typer.Exit(3)
@@ -241,6 +243,7 @@ def depth(
     Stopped and started again, it goes on where it was.
     """
     given = _recipe(locals())
+    require_extra("train")
     from c3dvideo.evaluation.temporal_depth import DEPTHS, depth_study
 
     dataset = read(data, layout=layout, videos=videos, fold=fold, group_pattern=group_pattern)
@@ -254,7 +257,7 @@ def depth(
         **given,
     )
     if as_json:
-        typer.echo(json.dumps([vars(result) for result in results], indent=2))
+        print_json([vars(result) for result in results])
     else:
         typer.echo("published (UCF101 split 1, small network): depth-3 about 45% of clips, above all others (figure 2)")
         typer.echo(f"curves in {out}/depth.png and {out}/depth.csv")

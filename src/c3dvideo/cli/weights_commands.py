@@ -1,6 +1,5 @@
 """`c3dvideo weights`: import published files, check folders, list what there is."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from c3dvideo.choices import Pool5Order
+from c3dvideo.cli.output import note, print_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -42,8 +42,8 @@ def import_(
 
     network = import_weights(file, mean=mean, profile=profile, classes=classes, fc6_rows=fc6_rows)
     save_folder(network, out)
-    for note in network.provenance["notes"]:
-        typer.echo(f"note: {note}", err=True)
+    for line in network.provenance["notes"]:
+        note(f"note: {line}")
     summary = {
         "out": str(out),
         "layout": network.provenance["layout"],
@@ -55,7 +55,7 @@ def import_(
         "notes": network.provenance["notes"],
     }
     if as_json:
-        typer.echo(json.dumps(summary, indent=2, ensure_ascii=False))
+        print_json(summary)
     else:
         typer.echo(
             f"{out}: {summary['layout']}, {summary['n_parameters']:,} parameters, {summary['num_classes']} classes, "
@@ -76,7 +76,7 @@ def check(
 
     report = check_folder(folder, against=against)
     if as_json:
-        typer.echo(json.dumps(asdict(report), indent=2))
+        print_json(asdict(report))
     else:
         for array in report.arrays:
             shape = "x".join(map(str, array.shape))
@@ -94,7 +94,7 @@ def list_(*, as_json: Json = False) -> None:
     from c3dvideo.weights.published import PUBLISHED
 
     if as_json:
-        typer.echo(json.dumps([asdict(entry) for entry in PUBLISHED.values()], indent=2))
+        print_json([asdict(entry) for entry in PUBLISHED.values()])
         return
     for entry in PUBLISHED.values():
         way = (

@@ -32,6 +32,7 @@ from c3dvideo.datasets.examples import Dataset
 from c3dvideo.datasets.read import read_dataset
 from c3dvideo.datasets.splits import check_for_training, with_validation
 from c3dvideo.errors import MissingExtraError, TrainingError, WeightsError
+from c3dvideo.extras import require_extra
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import save_folder
@@ -57,7 +58,7 @@ try:
     from lightning.pytorch.plugins.io import TorchCheckpointIO
     from lightning.pytorch.utilities import rank_zero_only
 except ImportError as missing:
-    raise MissingExtraError("lightning", "train") from missing
+    raise MissingExtraError((missing.name or "lightning").split(".")[0], "train") from missing
 
 BEST = "best.ckpt"
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -100,6 +101,7 @@ def train(
     accelerator, devices, n_nodes, strategy: Lightning's, for one or many GPUs and machines.
     Raises DatasetError, UsageError, WeightsError, or TrainingError when the run itself had to stop.
     """
+    require_extra("train")
     out = Path(out)
     dataset = data if isinstance(data, Dataset) else read_dataset(data)
     start = init if isinstance(init, C3D) or init is None else load_weights(init)

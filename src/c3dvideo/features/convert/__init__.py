@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from c3dvideo.choices import CropLayout, Format, Rounding
 from c3dvideo.errors import StoreError, UsageError
+from c3dvideo.extras import Extra, require_extra
 from c3dvideo.features.convert.arrays import crops_writer, npy_writer
 from c3dvideo.features.convert.blobs import caffe_writer
 from c3dvideo.features.convert.common import Floats, Write, clip_matrix, origin
@@ -56,19 +57,20 @@ class _Way(NamedTuple):
     options: tuple[str, ...]
     one_file: bool = False
     many_layers: bool = False
+    extra: Extra | None = None
 
 
 _WAYS = {
     "caffe": _Way(caffe_writer, ("keep_suffix",), many_layers=True),
     "npy": _Way(npy_writer, ("keep_suffix",)),
-    "activitynet": _Way(activitynet_writer, ("pca", "pca_basis"), one_file=True),
-    "hdf5": _Way(hdf5_writer, ("keep_suffix",), one_file=True),
+    "activitynet": _Way(activitynet_writer, ("pca", "pca_basis"), one_file=True, extra="hdf5"),
+    "hdf5": _Way(hdf5_writer, ("keep_suffix",), one_file=True, extra="hdf5"),
     "ucf-crime": _Way(ucf_crime_writer, ("keep_suffix", "rounding")),
     "tall": _Way(tall_writer, ("merge", "span_frames", "context")),
-    "tall --merge": _Way(tall_hdf5_writer, ("merge", "span_frames"), one_file=True),
+    "tall --merge": _Way(tall_hdf5_writer, ("merge", "span_frames"), one_file=True, extra="hdf5"),
     "crops": _Way(crops_writer, ("keep_suffix", "crop_layout")),
     "csv": _Way(csv_writer, ("keep_suffix",)),
-    "parquet": _Way(parquet_writer, (), one_file=True, many_layers=True),
+    "parquet": _Way(parquet_writer, (), one_file=True, many_layers=True, extra="parquet"),
 }
 _OUR_OPTIONS = ("keep_suffix", "merge", "pca", "pca_basis")
 _FULL_NAMES = ("tall", "parquet")
@@ -124,6 +126,8 @@ def convert(
     }
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     way = _way(to, set(given), layers)
+    if way.extra is not None:
+        require_extra(way.extra)
     _check_out(folder, out, one_file=way.one_file)
     found = list_features(folder)
     if not found:

@@ -1,0 +1,124 @@
+"""What the command line prints: flags in place of argument names, one line per error, JSON that every reader takes."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from c3dvideo.cli import app
+from c3dvideo.cli.output import note, print_json, speak_for, with_flags
+
+Run = Callable[..., tuple[int, str, str]]
+SOURCE = Path(__file__).parents[2] / "src/c3dvideo"
+
+
+@pytest.fixture
+def extract_command() -> Iterator[None]:
+    speak_for(command("extract"))
+    yield
+    speak_for(None)
+
+
+def command(*words: str) -> Any:
+    found: Any = get_command(app)
+    for word in words:
+        found = found.commands[word]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("library", "shown"),
+    [
+        ("choose another `out=`", "choose another `--out`"),
+        ("start clips closer: `stride_frames=8`", "start clips closer: `--stride-frames 8`"),
+        ('repeat frames (`short="repeat_last"`)', "repeat frames (`--short repeat_last`)"),
+        ('name one: `layers=["fc6"]`', "name one: `--layer fc6`"),
+        ("allow it: `allow_leaks=True`", "allow it: `--allow-leaks`"),
+        ("no `batch_norm=False`", "no `--no-batch-norm`"),
+        ("`inputs=` is empty", "`INPUTS` is empty"),
+        ("run `c3dvideo weights import FILE --out DIR`", "run `c3dvideo weights import FILE --out DIR`"),
+        ("call `c3d(num_classes=10)`", "call `c3d(num_classes=10)`"),
+        ("`out=` or `weights=`", "`--out` or `--weights`"),
+    ],
+)
+@pytest.mark.usefixtures("extract_command")
+def test_an_argument_is_shown_as_its_flag(library: str, shown: str) -> None:
+    assert with_flags(library) == shown
+
+
+@pytest.mark.usefixtures("extract_command")
+def test_notes_and_json_name_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    note("choose another `out=`")
+    print_json({"failures": [{"message": 'try `short="repeat_last"`', "start": float("nan")}], "n": 1})
+    shown = capsys.readouterr()
+    assert shown.err == "choose another `--out`\n"
+    assert json.loads(shown.out, parse_constant=pytest.fail) == {
+        "failures": [{"message": "try `--short repeat_last`", "start": None}],
+        "n": 1,
+    }
+
+
+def test_every_argument_in_a_message_has_a_flag() -> None:
+    """A message of the library that names `name=` can be said on the command line: some command takes it."""
+    known = {
+        name
+        for each in commands(get_command(app))
+        for parameter in each.params
+        for name in (parameter.name, *(option.lstrip("-").replace("-", "_") for option in parameter.opts))
+    }
+    named = {
+        (path.name, name)
+        for path in SOURCE.rglob("*.py")
+        for text in raised_texts(path)
+        for name in re.findall(r"`([a-z]\w*)=", text)
+    }
+    unknown = {(path, name) for path, name in named if name not in known | {"layers"}}
+    assert unknown == set()
+
+
+def commands(group: Any) -> Iterator[Any]:
+    for each in group.commands.values():
+        yield from commands(each) if hasattr(each, "commands") else [each]
+
+
+def raised_texts(path: Path) -> Iterator[str]:
+    """The constant parts of every string in a module that is no docstring."""
+    tree = ast.parse(path.read_text())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_an_error_of_the_operating_system_is_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "out"))
+
+    monkeypatch.setattr("c3dvideo.doctor.examine", fail)
+    assert run("doctor") == (1, "", f"c3dvideo: {tmp_path / 'out'}: No space left on device\n")
+
+
+def test_the_module_is_the_command() -> None:
+    shown = [
+        subprocess.run([*words, "--version"], capture_output=True, text=True, check=True).stdout
+        for words in (
+            [sys.executable, "-m", "c3dvideo"],
+            [sys.executable, "-c", "from c3dvideo.cli import main; main()"],
+        )
+    ]
+    assert shown[0] == shown[1]
+    assert re.fullmatch(r"c3dvideo \d+\.\d+\.\d+\n", shown[0])
