@@ -171,7 +171,7 @@ def _run_network(way: str, batch: int) -> None:
     import torch
 
     from c3dvideo.inference.cpu import kernels
-    from c3dvideo.inference.cpu.winograd_network import CpuNetwork
+    from c3dvideo.inference.cpu.winograd_network import WinogradNetwork
     from c3dvideo.network.c3d import c3d
 
     network = c3d().eval()
@@ -181,7 +181,7 @@ def _run_network(way: str, batch: int) -> None:
             for _ in range(2):
                 network.activations(clips, ["fc6"])
     else:
-        fast = CpuNetwork(network, ["fc6"], kernels=kernels.load())
+        fast = WinogradNetwork(network, ["fc6"], kernels=kernels.load())
         for _ in chain(fast(clips), fast(clips)):
             pass
 

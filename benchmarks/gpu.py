@@ -16,7 +16,7 @@ from benchmarks.video import write_folder
 from c3dvideo.choices import Precision
 from c3dvideo.features.extract import extract
 from c3dvideo.inference.direct import DTYPES, switches
-from c3dvideo.inference.engine import Engine
+from c3dvideo.inference.engine import Engine, make_engine
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 
@@ -32,7 +32,7 @@ def measure(*, quick: bool) -> Iterator[Row]:
         return
     network = seeded_network()
     network.mean_volume = np.full((3, 16, 128, 171), 100, np.float32)
-    engines = {one: Engine(network, layers=["fc6"], device="cuda", precision=one) for one in DTYPES}  # type: ignore[arg-type]
+    engines = {one: make_engine(network, layers=["fc6"], device="cuda", precision=one) for one in DTYPES}  # type: ignore[arg-type]
     batch = min(engine.batch_clips for engine in engines.values())
     for engine in engines.values():
         engine.batch_clips = batch

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from c3dvideo import C3D
-from c3dvideo.inference.engine import Engine
+from c3dvideo.inference.engine import make_engine
 from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile, View
 from c3dvideo.video.reader import read_clips
 from c3dvideo.weights.load import load_weights
@@ -90,7 +90,7 @@ def features(
     network.profile, network.mean_volume = profile, mean
     network.use_pool5(profile.pool5)
     views = (view or profile.views()[0],)
-    engine = Engine(network, layers=["fc6"], views=views, engine="direct")
+    engine = make_engine(network, layers=["fc6"], views=views, engine="direct")
     rows = [
         engine(np.ascontiguousarray(change(clip.pixels)))["fc6"]
         for video in videos

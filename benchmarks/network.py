@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.turns import Row, rows_of, take_turns
 from c3dvideo.inference.cpu import kernels
 from c3dvideo.inference.cpu.overlap import longest_chain
-from c3dvideo.inference.cpu.winograd_network import CpuNetwork
+from c3dvideo.inference.cpu.winograd_network import WinogradNetwork
 from c3dvideo.network.c3d import C3D, c3d
 
 EAGER = "PyTorch eager, as the ports run it"
@@ -101,9 +101,9 @@ def _ways(network: C3D, clips: Tensor, *, slow: bool) -> Iterator[tuple[str, Run
     library = kernels.load()
     if library is not None:
         library = kernels.Kernels(library.path, n_threads=torch.get_num_threads())
-        compiled = CpuNetwork(network, ["fc6"], kernels=library)
+        compiled = WinogradNetwork(network, ["fc6"], kernels=library)
         yield OURS, lambda x: compiled(x)["fc6"]
-    plain = CpuNetwork(network, ["fc6"], kernels=None)
+    plain = WinogradNetwork(network, ["fc6"], kernels=None)
     yield "c3dvideo, plain PyTorch", lambda x: plain(x)["fc6"]
 
 
@@ -146,7 +146,7 @@ def measure_overlap(*, quick: bool) -> Iterator[Row]:
     library = kernels.load()
     if library is None:
         return
-    fast = CpuNetwork(seeded_network(), ["fc6"], kernels=library)
+    fast = WinogradNetwork(seeded_network(), ["fc6"], kernels=library)
     for stride in (8, 4, 2, 1):
         n_clips = longest_chain(stride)
         frames = 60 * torch.randn(3, 16 + stride * (n_clips - 1), 112, 112)
@@ -201,7 +201,7 @@ def measure_precisions(*, quick: bool) -> Iterator[Row]:
         expected = deepcopy(network).double().activations(clips.double(), ["fc6"])["fc6"]
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
     found = {one: DirectNetwork(network, ["fc6"], device=device, precision=one)(clips)[0]["fc6"] for one in precisions}
-    found["fp32, winograd"] = CpuNetwork(network, ["fc6"], kernels=kernels.load())(clips)["fc6"]
+    found["fp32, winograd"] = WinogradNetwork(network, ["fc6"], kernels=kernels.load())(clips)["fc6"]
     for name, y in found.items():
         distance = float((y.double() - expected).norm() / expected.norm())
         cosine = float(nn.functional.cosine_similarity(y.double(), expected).mean())

@@ -13,7 +13,7 @@ from c3dvideo import __version__, compiled
 from c3dvideo.extras import installed_extras
 from c3dvideo.files import cache_folder
 from c3dvideo.inference.cpu import kernels
-from c3dvideo.inference.engine import choose_engine, find_device
+from c3dvideo.inference.devices import choose_engine, find_device
 from c3dvideo.machine import n_cores, processor_name
 from c3dvideo.video.resize import compiled_loop
 

@@ -19,7 +19,7 @@ from c3dvideo.features.activations import VideoActivations
 from c3dvideo.features.extractor import Recipe, _shift_frames, make_recipe
 from c3dvideo.features.pipeline import Timings, Writer, compute
 from c3dvideo.features.store import Failure
-from c3dvideo.inference.engine import Engine
+from c3dvideo.inference.engine import make_engine
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.reader import Clip
 from c3dvideo.video.sources import Source
@@ -100,7 +100,7 @@ def test_every_clip_once_and_in_order(tiny_network: C3D) -> None:
     counted: list[int] = []
     found = outcomes(recipe, "a:9", "b:0", "c:1", "d:6", on_clips=counted.append)
     assert sum(counted) == 16
-    engine = Engine(tiny_network, layers=["fc6"])
+    engine = make_engine(tiny_network, layers=["fc6"])
     for name, n_clips in {"a": 9, "c": 1, "d": 6}.items():
         video = found[name]
         assert isinstance(video, VideoActivations)

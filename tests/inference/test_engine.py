@@ -7,10 +7,10 @@ import torch
 from c3dvideo import C3D, compiled
 from c3dvideo.errors import UsageError, WeightsError
 from c3dvideo.inference.cpu import kernels
-from c3dvideo.inference.cpu.winograd_network import CpuNetwork
+from c3dvideo.inference.cpu.winograd_network import WinogradNetwork
 from c3dvideo.inference.direct import DirectNetwork, pad_first, pool_first
-from c3dvideo.inference.engine import Engine, devices
-from c3dvideo.video.preprocess import PROFILES, input_mean
+from c3dvideo.inference.engine import make_engine
+from c3dvideo.video.preprocess import input_mean
 
 
 @pytest.fixture(params=["compiled", "plain"])
@@ -36,10 +36,10 @@ def network_input(network: C3D, clips: np.ndarray) -> torch.Tensor:
 def test_every_layer_equals_the_network(narrow_network: C3D, library: kernels.Kernels | None) -> None:
     x = network_input(narrow_network, clips_of(2))
     expected = narrow_network.activations(x, narrow_network.steps)
-    together = CpuNetwork(narrow_network, narrow_network.steps, kernels=library)(x)
+    together = WinogradNetwork(narrow_network, narrow_network.steps, kernels=library)(x)
     assert list(together) == list(expected)
     for name, y in expected.items():
-        alone = CpuNetwork(narrow_network, [name], kernels=library)(x)[name]
+        alone = WinogradNetwork(narrow_network, [name], kernels=library)(x)[name]
         for found in (together[name], alone):
             assert found.shape == y.shape
             assert found.is_contiguous()
@@ -62,14 +62,14 @@ def test_other_architectures(architecture: dict, library: kernels.Kernels | None
     length, size = network.architecture["clip_length"], network.architecture["crop_size"]
     x = torch.randn(2, 3, length, size, size)
     expected = network.activations(x, ["pool2", "prob", "fc8"])
-    found = CpuNetwork(network, ["pool2", "prob", "fc8"], kernels=library)(x)
+    found = WinogradNetwork(network, ["pool2", "prob", "fc8"], kernels=library)(x)
     for name, y in expected.items():
         torch.testing.assert_close(found[name], y, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("engine", ["winograd", "direct"])
 def test_a_clip_does_not_depend_on_its_batch(narrow_network: C3D, engine: str) -> None:
-    runner = Engine(narrow_network, layers=["pool5", "fc6", "prob"], device="cpu", engine=engine)
+    runner = make_engine(narrow_network, layers=["pool5", "fc6", "prob"], device="cpu", engine=engine)
     clips = clips_of(11)
     together = runner(clips)
     pieces = [runner(clips[first:last]) for first, last in ((0, 1), (1, 4), (4, 6), (6, 11))]
@@ -85,40 +85,15 @@ def test_threads_do_not_change_a_bit(narrow_network: C3D) -> None:
     if library is None:
         pytest.skip(kernels.why_missing())
     x = network_input(narrow_network, clips_of(2))
-    expected = CpuNetwork(narrow_network, ["fc6"], kernels=library)(x)["fc6"]
+    expected = WinogradNetwork(narrow_network, ["fc6"], kernels=library)(x)["fc6"]
     for n_threads in (1, 3, 8):
         other = kernels.Kernels(library.path, n_threads=n_threads)
-        assert torch.equal(CpuNetwork(narrow_network, ["fc6"], kernels=other)(x)["fc6"], expected)
-
-
-def test_input_is_pixels_scaled_less_mean_over_std_of_their_view(narrow_network: C3D) -> None:
-    narrow_network.mean_volume = np.random.default_rng(1).normal(100, 9, (3, 16, 128, 171)).astype(np.float32)
-    views = narrow_network.profile.views("ten")
-    engine = Engine(narrow_network, layers=["fc6"], views=views, device="cpu")
-    clips, index = clips_of(3), np.array([2, 0, 9])
-    expected = np.stack([input_mean(narrow_network.profile, narrow_network.mean_volume, views[view]) for view in index])
-    found = engine.prepare(torch.from_numpy(clips), torch.from_numpy(index)).numpy()
-    assert np.array_equal(found, clips.astype(np.float32) - expected)
-    ten = engine(clips, index)["fc6"]
-    for clip, view in enumerate(index):
-        one = Engine(narrow_network, layers=["fc6"], views=[views[view]], device="cpu")
-        assert np.array_equal(one(clips[clip : clip + 1])["fc6"], ten[clip : clip + 1])
-
-
-def test_scale_and_std_of_a_profile(narrow_network: C3D) -> None:
-    profile = next(each for each in PROFILES.values() if each.scale != 1 and each.mean != "volume")
-    narrow_network.profile = profile
-    engine = Engine(narrow_network, layers=["fc6"], device="cpu")
-    clips = clips_of(1)
-    mean, std = (np.float32(each).reshape(3, 1, 1, 1) for each in (profile.mean, profile.std))
-    expected = (clips.astype(np.float32) * np.float32(profile.scale) - mean) / std
-    found = engine.prepare(torch.from_numpy(clips), torch.zeros(1, dtype=torch.int64)).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+        assert torch.equal(WinogradNetwork(narrow_network, ["fc6"], kernels=other)(x)["fc6"], expected)
 
 
 def test_clips_may_be_overwritten_once_submitted(narrow_network: C3D) -> None:
     for engine in ("winograd", "direct"):
-        runner = Engine(narrow_network, layers=["fc6"], device="cpu", engine=engine)
+        runner = make_engine(narrow_network, layers=["fc6"], device="cpu", engine=engine)
         clips = clips_of(2)
         expected = runner(clips)["fc6"]
         wait = runner.submit(clips)
@@ -127,7 +102,7 @@ def test_clips_may_be_overwritten_once_submitted(narrow_network: C3D) -> None:
 
 
 def test_no_clips_give_empty_arrays(narrow_network: C3D) -> None:
-    found = Engine(narrow_network, layers=["pool5", "fc6"], device="cpu")(clips_of(0))
+    found = make_engine(narrow_network, layers=["pool5", "fc6"], device="cpu")(clips_of(0))
     assert found["fc6"].shape == (0, 16)
     assert found["pool5"].shape == (0, 8, 1, 4, 4)
 
@@ -135,8 +110,8 @@ def test_no_clips_give_empty_arrays(narrow_network: C3D) -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_is_close(narrow_network: C3D, precision: str) -> None:
     clips = clips_of(2)
-    exact = Engine(narrow_network, layers=["fc6"], device="cpu")(clips)["fc6"]
-    found = Engine(narrow_network, layers=["fc6"], device="cpu", precision=precision)(clips)["fc6"]
+    exact = make_engine(narrow_network, layers=["fc6"], device="cpu")(clips)["fc6"]
+    found = make_engine(narrow_network, layers=["fc6"], device="cpu", precision=precision)(clips)["fc6"]
     difference = np.linalg.norm(found - exact) / np.linalg.norm(exact)
     assert 1e-6 < difference < 0.03
 
@@ -148,8 +123,8 @@ def test_overflow_in_fp16_is_computed_again_in_fp32(narrow_network: C3D) -> None
         narrow_network.conv3a.bias.fill_(1e9)
     clips = clips_of(3)
     clips[1] = 100  # the mean: this clip does not overflow in conv2a
-    exact = Engine(narrow_network, layers=["conv3a"], device="cpu", engine="direct")(clips)["conv3a"]
-    engine = Engine(narrow_network, layers=["conv3a"], device="cpu", precision="fp16")
+    exact = make_engine(narrow_network, layers=["conv3a"], device="cpu", engine="direct")(clips)["conv3a"]
+    engine = make_engine(narrow_network, layers=["conv3a"], device="cpu", precision="fp16")
     assert np.array_equal(engine(clips)["conv3a"], exact)
     assert engine.n_overflows > 0
 
@@ -159,7 +134,7 @@ def test_numbers_that_are_not_finite_are_refused(narrow_network: C3D, engine: st
     with torch.no_grad():
         narrow_network.conv3a.weight[0, 0, 0, 0, 0] = float("nan")
     with pytest.raises(WeightsError, match="not finite for clip 0"):
-        Engine(narrow_network, layers=["fc6"], device="cpu", engine=engine)(clips_of(1))
+        make_engine(narrow_network, layers=["fc6"], device="cpu", engine=engine)(clips_of(1))
 
 
 @torch.no_grad()
@@ -197,49 +172,33 @@ def test_the_switches_of_pytorch_are_put_back(narrow_network: C3D) -> None:
 
     before = switches()
     for precision in ("fp32", "bf16"):
-        Engine(narrow_network, layers=["pool1"], device="cpu", engine="direct", precision=precision)(clips_of(1))
+        make_engine(narrow_network, layers=["pool1"], device="cpu", engine="direct", precision=precision)(clips_of(1))
         assert switches() == before
 
 
 def test_what_is_chosen_and_said(narrow_network: C3D) -> None:
-    auto = Engine(narrow_network, layers=["fc6"], device="cpu").description()
+    auto = make_engine(narrow_network, layers=["fc6"], device="cpu").description()
     assert auto["engine"] == "winograd"
     assert auto["kernels"] == (kernels.load() is not None)
     assert auto["device"] == "cpu"
-    direct = Engine(narrow_network, layers=["fc6"], device="cpu", precision="bf16").description()
+    direct = make_engine(narrow_network, layers=["fc6"], device="cpu", precision="bf16").description()
     assert (direct["engine"], direct["kernels"], direct["precision"]) == ("direct", False, "bf16")
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"device": "tpu9"}, "not known"),
-        ({"device": "meta"}, "not supported"),
-        ({"device": "cuda:99"}, "is not there"),
-        ({"precision": "tf32"}, "NVIDIA"),
-        ({"precision": "int8"}, "precisions are"),
-        ({"engine": "fft"}, "engines"),
-        ({"engine": "winograd", "precision": "bf16"}, "take 'direct'"),
-    ],
-)
-def test_refusals(narrow_network: C3D, options: dict, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        Engine(narrow_network, layers=["fc6"], **{"device": "cpu", **options})
+def test_a_batch_is_what_the_caller_chose(narrow_network: C3D) -> None:
+    engine = make_engine(narrow_network, layers=["fc6"], device="cpu", batch_clips=3)
+    assert engine.batch_clips == 3
+    assert engine.description() == make_engine(narrow_network, layers=["fc6"], device="cpu").description()
+    with pytest.raises(UsageError, match="`batch_clips=` is 0"):
+        make_engine(narrow_network, layers=["fc6"], device="cpu", batch_clips=0)
 
 
 def test_wrong_clips_are_refused(narrow_network: C3D) -> None:
-    engine = Engine(narrow_network, layers=["fc6"], device="cpu")
+    engine = make_engine(narrow_network, layers=["fc6"], device="cpu")
     with pytest.raises(UsageError, match="takes uint8"):
         engine(clips_of(1).astype(np.float32))
     with pytest.raises(UsageError, match="16, 112, 112"):
         engine(clips_of(1)[:, :, :8])
-
-
-def test_devices() -> None:
-    assert devices("cpu") == ["cpu"]
-    assert devices("cpu, cpu") == ["cpu", "cpu"]
-    n_gpus = torch.cuda.device_count()
-    assert devices() == ([f"cuda:{index}" for index in range(n_gpus)] or ["cpu"])
 
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

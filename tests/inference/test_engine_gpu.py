@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from c3dvideo import C3D
-from c3dvideo.inference.engine import Engine
+from c3dvideo.inference.engine import make_engine
 
 pytestmark = pytest.mark.gpu
 
@@ -32,22 +32,22 @@ def distance(found: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("tf32", 5e-3), ("fp16", 5e-3), ("bf16", 3e-2)])
 def test_every_precision_equals_the_cpu(narrow_network: C3D, precision: str, bound: float) -> None:
     layers = ["conv1a", "pool1", "conv3b", "pool5", "fc6", "prob"]
-    exact = Engine(narrow_network, layers=layers, device="cpu")(clips_of(3))
-    found = Engine(narrow_network, layers=layers, device="cuda", precision=precision)(clips_of(3))
+    exact = make_engine(narrow_network, layers=layers, device="cpu")(clips_of(3))
+    found = make_engine(narrow_network, layers=layers, device="cuda", precision=precision)(clips_of(3))
     for name, array in exact.items():
         assert found[name].shape == array.shape
         assert distance(found[name], array) < bound, name
 
 
 def test_a_clip_does_not_depend_on_its_batch(narrow_network: C3D) -> None:
-    engine = Engine(narrow_network, layers=["fc6"], device="cuda")
+    engine = make_engine(narrow_network, layers=["fc6"], device="cuda")
     clips = clips_of(engine.batch_clips + 3)
     together = engine(clips)["fc6"]
     assert np.array_equal(np.concatenate([engine(clips[:5])["fc6"], engine(clips[5:])["fc6"]]), together)
 
 
 def test_several_submissions_in_flight(narrow_network: C3D) -> None:
-    engine = Engine(narrow_network, layers=["fc6"], device="cuda")
+    engine = make_engine(narrow_network, layers=["fc6"], device="cuda")
     batches = [clips_of(8) // divisor for divisor in (1, 2, 3, 4)]
     expected = [engine(batch)["fc6"] for batch in batches]
     waits = [engine.submit(batch) for batch in batches]
@@ -60,15 +60,15 @@ def test_several_submissions_in_flight(narrow_network: C3D) -> None:
 def test_overflow_is_computed_again(narrow_network: C3D) -> None:
     with torch.no_grad():
         narrow_network.conv2a.weight *= 1e4
-    exact = Engine(narrow_network, layers=["fc6"], device="cuda")(clips_of(2))["fc6"]
-    engine = Engine(narrow_network, layers=["fc6"], device="cuda", precision="fp16")
+    exact = make_engine(narrow_network, layers=["fc6"], device="cuda")(clips_of(2))["fc6"]
+    engine = make_engine(narrow_network, layers=["fc6"], device="cuda", precision="fp16")
     found = engine(clips_of(2))["fc6"]
     assert engine.n_overflows == 2
     assert distance(found, exact) < 1e-5
 
 
 def test_the_network_given_stays_where_it_was(narrow_network: C3D) -> None:
-    Engine(narrow_network, layers=["fc6"], device="cuda", precision="bf16")(clips_of(1))
+    make_engine(narrow_network, layers=["fc6"], device="cuda", precision="bf16")(clips_of(1))
     parameter = next(narrow_network.parameters())
     assert parameter.device.type == "cpu"
     assert parameter.dtype == torch.float32

@@ -6,9 +6,10 @@ import torch
 
 from c3dvideo import C3D
 from c3dvideo.inference.cpu import kernels
+from c3dvideo.inference.cpu.chains import find_chains, join_clips
 from c3dvideo.inference.cpu.overlap import SHIFTS
-from c3dvideo.inference.cpu.winograd_network import CpuNetwork
-from c3dvideo.inference.engine import Engine
+from c3dvideo.inference.cpu.winograd_network import WinogradNetwork
+from c3dvideo.inference.engine import make_engine
 from c3dvideo.video.preprocess import PROFILES
 
 
@@ -33,7 +34,7 @@ def clips_every(frames: np.ndarray, shift: int) -> np.ndarray:
 def test_shared_equals_separate_in_every_bit(
     narrow_network: C3D, library: kernels.Kernels, shift: int, n_clips: int
 ) -> None:
-    fast = CpuNetwork(narrow_network, ["pool5", "fc6"], kernels=library)
+    fast = WinogradNetwork(narrow_network, ["pool5", "fc6"], kernels=library)
     frames = torch.randn(3, 16 + shift * (n_clips - 1), 112, 112)
     starts = range(0, shift * n_clips, shift)
     separate = fast(frames[:, start : start + 16] for start in starts)
@@ -47,7 +48,7 @@ def test_shared_equals_separate_in_every_bit(
 @pytest.mark.parametrize("stages", [((4,), (4,), (8,), (8,), (8,)), ((4,), (4, 5), (8,), (8,), (8,))])
 def test_networks_of_other_depths(stages: tuple, library: kernels.Kernels) -> None:
     network = C3D(num_classes=5, stages=stages, fc_width=16, filler="xavier").eval()
-    fast = CpuNetwork(network, ["fc6"], kernels=library)
+    fast = WinogradNetwork(network, ["fc6"], kernels=library)
     assert fast.shares(4) == (len(stages[1]) == 1)
     if fast.shares(4):
         frames = torch.randn(3, 24, 112, 112)
@@ -56,9 +57,9 @@ def test_networks_of_other_depths(stages: tuple, library: kernels.Kernels) -> No
 
 
 def test_early_layers_are_not_shared_when_wanted(narrow_network: C3D, library: kernels.Kernels) -> None:
-    assert not CpuNetwork(narrow_network, ["pool2", "fc6"], kernels=library).shares(4)
-    assert not CpuNetwork(narrow_network, ["fc6"], kernels=None).shares(4)
-    fast = CpuNetwork(narrow_network, ["conv3a", "fc6"], kernels=library)
+    assert not WinogradNetwork(narrow_network, ["pool2", "fc6"], kernels=library).shares(4)
+    assert not WinogradNetwork(narrow_network, ["fc6"], kernels=None).shares(4)
+    fast = WinogradNetwork(narrow_network, ["conv3a", "fc6"], kernels=library)
     frames = torch.randn(3, 20, 112, 112)
     separate, shared = fast([frames[:, :16], frames[:, 4:]]), fast.run([(frames, (0, 4))])
     assert torch.equal(shared["conv3a"], separate["conv3a"])
@@ -71,8 +72,8 @@ def test_engine_finds_what_overlaps(narrow_network: C3D, library: kernels.Kernel
     del library
     narrow_network.profile = PROFILES["caffe_channel_mean"]
     views = narrow_network.profile.views("five")
-    plain = Engine(narrow_network, layers=["fc6"], views=views, device="cpu")
-    engine = Engine(narrow_network, layers=["fc6"], views=views, device="cpu", shift_frames=shift)
+    plain = make_engine(narrow_network, layers=["fc6"], views=views, device="cpu")
+    engine = make_engine(narrow_network, layers=["fc6"], views=views, device="cpu", shift_frames=shift)
     assert engine.description()["shares_overlap"]
     assert not plain.description()["shares_overlap"]
     one, other = clips_every(video(16 + 10 * shift), shift), clips_every(video(16 + 2 * shift, seed=1), shift)
@@ -93,22 +94,20 @@ def test_engine_finds_what_overlaps(narrow_network: C3D, library: kernels.Kernel
 def test_a_mean_that_changes_in_time_shares_nothing(narrow_network: C3D, library: kernels.Kernels) -> None:
     del library
     narrow_network.mean_volume = np.random.default_rng(0).normal(100, 9, (3, 16, 128, 171)).astype(np.float32)
-    engine = Engine(narrow_network, layers=["fc6"], device="cpu", shift_frames=8)
+    engine = make_engine(narrow_network, layers=["fc6"], device="cpu", shift_frames=8)
     assert not engine.description()["shares_overlap"]
     narrow_network.mean_volume[:] = narrow_network.mean_volume[:, :1]
-    constant = Engine(narrow_network, layers=["fc6"], device="cpu", shift_frames=8)
+    constant = make_engine(narrow_network, layers=["fc6"], device="cpu", shift_frames=8)
     assert constant.description()["shares_overlap"]
     clips = clips_every(video(40), 8)
-    plain = Engine(narrow_network, layers=["fc6"], device="cpu")
+    plain = make_engine(narrow_network, layers=["fc6"], device="cpu")
     assert np.array_equal(constant(clips)["fc6"], plain(clips)["fc6"])
 
 
-def test_chains_are_found_across_neighbours(narrow_network: C3D, library: kernels.Kernels) -> None:
-    del library
-    narrow_network.profile = PROFILES["caffe_channel_mean"]
-    engine = Engine(narrow_network, layers=["fc6"], device="cpu", shift_frames=8)
+def test_chains_are_found_across_neighbours() -> None:
     one, other = clips_every(video(48), 8), clips_every(video(32, seed=1), 8)
     mixed = torch.from_numpy(np.stack([one[0], other[0], one[1], one[2], other[1], one[4]]))
-    assert engine._chains(mixed, np.zeros(6, np.int64)) == [[0, 2, 3], [1, 4], [5]]
+    assert find_chains(mixed, np.zeros(6, np.int64), 8) == [[0, 2, 3], [1, 4], [5]]
     still = torch.full((10, 3, 16, 112, 112), 9, dtype=torch.uint8)
-    assert engine._chains(still, np.zeros(10, np.int64)) == [list(range(8)), [8, 9]]
+    assert find_chains(still, np.zeros(10, np.int64), 8) == [list(range(8)), [8, 9]]
+    assert torch.equal(join_clips(mixed, [0, 2, 3], 8), torch.from_numpy(video(48)[:, :32]))

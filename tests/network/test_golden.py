@@ -13,7 +13,7 @@ import torch
 
 from c3dvideo import C3D
 from c3dvideo.inference.cpu import kernels
-from c3dvideo.inference.cpu.winograd_network import CpuNetwork
+from c3dvideo.inference.cpu.winograd_network import WinogradNetwork
 from c3dvideo.network.folder import assemble
 from c3dvideo.video.decode import open_video
 from c3dvideo.video.preprocess import CAFFE, input_mean, prepare_frame
@@ -156,7 +156,7 @@ def test_the_full_network_by_the_engine_of_the_cpu(release: Release) -> None:
     network = seeded_network("full")
 
     def run(pixels: torch.Tensor, layers: Iterable[str]) -> dict[str, torch.Tensor]:
-        return CpuNetwork(network, list(layers), kernels=kernels.load())(pixels)
+        return WinogradNetwork(network, list(layers), kernels=kernels.load())(pixels)
 
     worst = compare(release, run, recorded, clips)
     assert {blob: error for blob, error in worst.items() if error > 1e-5 and blob != "prob"} == {}

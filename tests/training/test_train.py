@@ -15,7 +15,7 @@ import torch
 
 from c3dvideo.datasets.examples import Dataset, Example
 from c3dvideo.errors import DatasetError, TrainingError, UsageError, WeightsError
-from c3dvideo.inference.engine import Engine
+from c3dvideo.inference.engine import make_engine
 from c3dvideo.network.c3d import C3D
 from c3dvideo.training import train as training
 from c3dvideo.training.augment import Normalise, train_batch
@@ -204,7 +204,7 @@ def test_saved_weights_judge_as_the_run_says(tmp_path: Path, videos: Dataset) ->
     result = training.train(videos, tmp_path / "run", preset="release", **{**TINY, "test_clips": 1})
     network = load_weights(result.weights)
     assert network.mean_volume is not None and network.mean_volume.shape == (3, 16, 37, 49)
-    engine = Engine(network, layers=["prob"])
+    engine = make_engine(network, layers=["prob"])
     n_right = 0
     for example in videos.part("val").examples:
         plan = ClipPlan(stride_frames=2)  # the middle one of the starts 0, 2, 4 is the one clip of spread_starts

@@ -22,7 +22,7 @@ from c3dvideo.features.pipeline import Timings
 from c3dvideo.features.processes import work_in_processes
 from c3dvideo.features.store import Failure, settle_failures
 from c3dvideo.features.worker import Decoded, Settled, work
-from c3dvideo.inference.engine import devices
+from c3dvideo.inference.devices import devices
 from c3dvideo.network.c3d import C3D
 from c3dvideo.progress import Bar, progress
 from c3dvideo.video.clips import ClipPlan

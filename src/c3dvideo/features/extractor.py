@@ -14,7 +14,7 @@ from typing import Any
 from c3dvideo.choices import Crops, EngineName, Pool, Precision
 from c3dvideo.errors import UsageError
 from c3dvideo.features.store import FORMAT
-from c3dvideo.inference.engine import Engine
+from c3dvideo.inference.engine import Engine, make_engine
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import fingerprint
@@ -44,7 +44,7 @@ class Recipe:
         return (
             f"{', '.join(self.settings['layers'])} of {self.label} ({self.settings['weights'][:12]}), "
             f"profile {self.network.profile.name}, "
-            f"engine {self.engine.engine} in {self.engine.precision} on {self.engine.device}"
+            f"engine {self.engine.name} in {self.engine.precision} on {self.engine.device}"
         )
 
 
@@ -71,7 +71,7 @@ def make_recipe(
     network = prepare_network(weights, profile, profile_changes)
     plan = plan or ClipPlan(clip_length=network.architecture["clip_length"])
     _check_sizes(network, plan)
-    runner = Engine(
+    runner = make_engine(
         network,
         layers=layers,
         views=network.profile.views(crops),
@@ -79,6 +79,7 @@ def make_recipe(
         precision=precision,
         engine=engine,
         shift_frames=_shift_frames(plan),
+        batch_clips=batch_size,
     )
     mean = network.mean_volume if network.profile.mean == "volume" else None
     settings = {
@@ -93,8 +94,6 @@ def make_recipe(
         "pool": pool,
         "precision": precision,
     }
-    if batch_size is not None and runner.device.type != "cpu":
-        runner.batch_clips = batch_size  # a GPU fills every call up to this many
     on_cpu = runner.device.type == "cpu"
     cores = max(1, n_cores() // n_processes)
     return Recipe(
@@ -103,7 +102,7 @@ def make_recipe(
         plan=plan,
         settings=settings,
         label=_label(weights),
-        batch_size=runner.batch_clips if batch_size is None else batch_size,
+        batch_size=runner.batch_clips,
         # Beside a network on the CPU, decoding needs a fraction of a core; a GPU takes all that the cores can decode.
         workers=workers or max(1, cores // 4 if on_cpu else cores),
     )

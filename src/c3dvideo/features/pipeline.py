@@ -28,7 +28,7 @@ from c3dvideo.errors import C3DVideoError, ShortVideoError
 from c3dvideo.features.activations import End, Video, VideoActivations
 from c3dvideo.features.extractor import Recipe
 from c3dvideo.features.store import Array, Failure
-from c3dvideo.inference.engine import Activations
+from c3dvideo.inference.engine_arrays import Activations
 from c3dvideo.video.reader import Clip, read_clips
 from c3dvideo.video.sources import Source
 

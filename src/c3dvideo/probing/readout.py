@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from c3dvideo.errors import UsageError
-from c3dvideo.inference.engine import Engine
+from c3dvideo.inference.engine import make_engine
 from c3dvideo.network.c3d import C3D
 from c3dvideo.progress import track
 from c3dvideo.synthetic import MOTION_TASKS, TASKS, draw_scene, render
@@ -54,7 +54,7 @@ def decode_labels(
     wanted = network.check_layers(layers)
     length, size = network.architecture["clip_length"], network.architecture["crop_size"]
     scenes = [draw_scene(seed=seed, index=index, n_frames=length) for index in range(n_clips)]
-    engine = Engine(network, layers=wanted, device="cpu")
+    engine = make_engine(network, layers=wanted, device="cpu")
     found: dict[str, list[Tensor]] = {layer: [] for layer in wanted}
     for index, scene in enumerate(track(scenes, "reading layers", unit="clips")):
         clip = render([scene], height=size, width=size)[:, :, _frame_order(frames, length, index)]

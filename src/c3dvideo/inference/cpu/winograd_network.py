@@ -1,6 +1,6 @@
 """The network on a CPU, past the speed of direct convolution: Winograd layers, fused poolings, channels last.
 
-    fast = CpuNetwork(c3d(), ["fc6"], kernels=kernels.load())
+    fast = WinogradNetwork(c3d(), ["fc6"], kernels=kernels.load())
     fc6 = fast(clips)["fc6"]                   # clips: float32 (N, 3, 16, 112, 112), mean subtracted
 
 The steps of the network become stages, each covering one or two of them (a convolution with its pooling). What
@@ -32,7 +32,7 @@ from c3dvideo.network.c3d import C3D
 GROUP_CLIPS = 8
 
 
-class CpuNetwork:
+class WinogradNetwork:
     """The steps of a network up to the deepest of `layers`, with the activations of `network.activations`.
 
     kernels: the compiled layers, or None for plain PyTorch.

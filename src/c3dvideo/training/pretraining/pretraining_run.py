@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from c3dvideo import __version__
 from c3dvideo.errors import UsageError
-from c3dvideo.inference.engine import Engine
+from c3dvideo.inference.engine import make_engine
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import save_folder
 from c3dvideo.progress import track
@@ -116,7 +116,7 @@ def _fit_head(network: C3D, recipe: PretrainRecipe, device: torch.device) -> Non
         for index in range(recipe.everyday_clips)
         for name in EVERYDAY
     ]
-    engine = Engine(network, layers=["pool5"], device=str(device))
+    engine = make_engine(network, layers=["pool5"], device=str(device))
     batches = [(scenes + everyday)[start : start + 8] for start in range(0, len(scenes + everyday), 8)]
     pool5 = [
         torch.from_numpy(engine(render(batch, height=112, width=112).numpy())["pool5"]).flatten(1)

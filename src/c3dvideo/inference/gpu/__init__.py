@@ -1,0 +1,1 @@
+"""The network on an NVIDIA GPU."""
