@@ -4,6 +4,7 @@ with atomic_file("features/manifest.json") as file:
     file.write(b"{}")
 """
 
+import errno
 import os
 import re
 import secrets
@@ -43,6 +44,33 @@ def sweep_leftovers(folder: str | Path) -> None:
     for path in Path(folder).rglob(".*.tmp"):
         if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name):
             path.unlink(missing_ok=True)
+
+
+_REASONS = {
+    errno.ENOENT: "it does not exist",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "permission is denied",
+    errno.EISDIR: "it is a folder",
+    errno.ENOTDIR: "a part of its path is a file, not a folder",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EFBIG: "the file would be larger than is allowed here",
+    errno.ENAMETOOLONG: "a name in its path is too long (most file systems allow 255 bytes)",
+    errno.ELOOP: "its symbolic links lead in a circle",
+    errno.EMFILE: "too many files are open",
+    errno.EIO: "the disk reports an input/output error",
+}
+
+
+def os_reason(error: OSError | ValueError) -> str:
+    """Why the file system refused, in words: "the disk is full".
+
+    A ValueError is what `open` raises for a path with a NUL or with characters that no file name can hold.
+    """
+    if not isinstance(error, OSError):
+        return "its path holds a NUL or another character that no file name can hold"
+    return _REASONS.get(error.errno or 0, (error.strerror or str(error) or type(error).__name__).lower())
 
 
 def cache_folder() -> Path:
