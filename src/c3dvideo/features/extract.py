@@ -169,7 +169,6 @@ class _Tally:
         self._lock = threading.Lock()
         self._bytes_left = sum(_size(source) for source in sources)
         self._bytes_done = 0
-        self._expected = 0.0
 
     def __call__(self, event: Decoded | Settled) -> None:
         with self._lock:
@@ -191,9 +190,7 @@ class _Tally:
             self._bytes_done += size
             self.n_clips += video.n_clips
         if self._bytes_done:
-            expected = self.n_clips * (1 + self._bytes_left / self._bytes_done)
-            self._bar.grow(expected - self._expected)
-            self._expected = expected
+            self._bar.expect(self.n_clips * (1 + self._bytes_left / self._bytes_done), about=self._bytes_left > 0)
 
 
 def _size(source: Source) -> int:

@@ -289,7 +289,7 @@ class _Diary(Callback):
         if trainer.is_global_zero:
             total = trainer.max_epochs * int(trainer.num_training_batches)
             self.bar = self.stack.enter_context(progress("training", total=total, unit="batches"))
-            self.bar.advance(learner.current_epoch * int(trainer.num_training_batches))
+            self.bar.skip(learner.current_epoch * int(trainer.num_training_batches))
 
     def on_train_batch_end(self, trainer: Any, learner: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         picture = self.out / "input_batch.png"

@@ -59,7 +59,7 @@ def _continue(url: str, part: Path) -> None:
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         with part.open("ab" if start else "wb") as file, progress(part.stem, total=total, unit="bytes") as bar:
-            bar.advance(start)
+            bar.skip(start)
             while block := response.read(BLOCK):
                 file.write(block)
                 bar.advance(len(block))
