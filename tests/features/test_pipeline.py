@@ -16,7 +16,7 @@ from c3dvideo import C3D
 from c3dvideo.errors import DecodeError, StoreError
 from c3dvideo.features import activations, pipeline
 from c3dvideo.features.activations import VideoActivations
-from c3dvideo.features.extractor import Recipe, _shift_frames, make_recipe
+from c3dvideo.features.extractor import Extractor, _shift_frames
 from c3dvideo.features.pipeline import Timings, Writer, compute
 from c3dvideo.features.store import Failure
 from c3dvideo.inference.engine import make_engine
@@ -59,9 +59,9 @@ def sources(*paths: str) -> list[Source]:
     return [Source(path, path.split(":")[0]) for path in paths]
 
 
-def outcomes(recipe: Recipe, *paths: str, **options: Any) -> dict[str, VideoActivations | Failure]:
+def outcomes(extractor: Extractor, *paths: str, **options: Any) -> dict[str, VideoActivations | Failure]:
     found: dict[str, VideoActivations | Failure] = {}
-    for outcome in compute(sources(*paths), recipe, **options):
+    for outcome in compute(sources(*paths), extractor, **options):
         name = outcome.name if isinstance(outcome, Failure) else outcome.source.name
         assert name not in found
         found[name] = outcome
@@ -78,8 +78,8 @@ def same(one: VideoActivations | Failure, other: VideoActivations | Failure) -> 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_clip_has_the_same_bytes_whatever_shares_its_batch(tiny_network: C3D, engine: Any) -> None:
     def run(*paths: str, workers: int = 1) -> dict[str, VideoActivations | Failure]:
-        recipe = make_recipe(tiny_network, layers=LAYERS, engine=engine, batch_size=4, workers=workers)
-        return outcomes(recipe, *paths)
+        extractor = Extractor(tiny_network, layers=LAYERS, engine=engine, batch_size=4, workers=workers)
+        return outcomes(extractor, *paths)
 
     alone = run("a:3")["a"]
     for crowd in [("a:3", "b:2"), ("c:1", "a:3"), ("b:2", "a:3")]:
@@ -90,15 +90,15 @@ def test_a_clip_has_the_same_bytes_whatever_shares_its_batch(tiny_network: C3D, 
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_bytes_do_not_depend_on_company_at_full_size(narrow_network: C3D, engine: Any) -> None:
-    recipe = make_recipe(narrow_network, layers=LAYERS, plan=ClipPlan(), engine=engine, batch_size=3)
-    assert same(outcomes(recipe, "a:1")["a"], outcomes(recipe, "b:1", "a:1", "c:1")["a"])
+    extractor = Extractor(narrow_network, layers=LAYERS, plan=ClipPlan(), engine=engine, batch_size=3)
+    assert same(outcomes(extractor, "a:1")["a"], outcomes(extractor, "b:1", "a:1", "c:1")["a"])
 
 
 @pytest.mark.usefixtures("fake")
 def test_every_clip_once_and_in_order(tiny_network: C3D) -> None:
-    recipe = make_recipe(tiny_network, layers=["fc6"], batch_size=4, workers=3)
+    extractor = Extractor(tiny_network, layers=["fc6"], batch_size=4, workers=3)
     counted: list[int] = []
-    found = outcomes(recipe, "a:9", "b:0", "c:1", "d:6", on_clips=counted.append)
+    found = outcomes(extractor, "a:9", "b:0", "c:1", "d:6", on_clips=counted.append)
     assert sum(counted) == 16
     engine = make_engine(tiny_network, layers=["fc6"])
     for name, n_clips in {"a": 9, "c": 1, "d": 6}.items():
@@ -106,36 +106,36 @@ def test_every_clip_once_and_in_order(tiny_network: C3D) -> None:
         assert isinstance(video, VideoActivations)
         assert video.start_frame.tolist() == [8 * index for index in range(n_clips)]
         assert video.start_seconds.tolist() == [index / 4 for index in range(n_clips)]
-        reader = FakeReader(f"{name}:{n_clips}", plan=recipe.plan, profile=tiny_network.profile, views=[0])
+        reader = FakeReader(f"{name}:{n_clips}", plan=extractor.plan, profile=tiny_network.profile, views=[0])
         expected = np.concatenate([engine(clip.pixels)["fc6"] for clip in reader])
         np.testing.assert_allclose(video.layers["fc6"], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("fake")
 def test_views_become_an_axis(tiny_network: C3D) -> None:
-    recipe = make_recipe(tiny_network, layers=["fc6", "pool5"], crops="five", batch_size=4)
-    found = outcomes(recipe, "a:3")["a"]
+    extractor = Extractor(tiny_network, layers=["fc6", "pool5"], crops="five", batch_size=4)
+    found = outcomes(extractor, "a:3")["a"]
     assert isinstance(found, VideoActivations)
     assert found.layers["fc6"].shape == (3, 5, 16)
     assert found.layers["pool5"].shape == (3, 5, 8, 1, 1, 1)
-    reader = FakeReader("a:3", plan=recipe.plan, profile=tiny_network.profile, views=range(5))
+    reader = FakeReader("a:3", plan=extractor.plan, profile=tiny_network.profile, views=range(5))
     for index, clip in enumerate(reader):
-        direct = recipe.engine(clip.pixels, np.arange(5))
+        direct = extractor.engine(clip.pixels, np.arange(5))
         np.testing.assert_array_equal(found.layers["fc6"][index], direct["fc6"])
 
 
 @pytest.mark.usefixtures("fake")
 def test_rows_reach_the_engine_as_neighbours_in_time(tiny_network: C3D) -> None:
-    recipe = make_recipe(tiny_network, layers=["fc6"], crops="five", batch_size=30)
+    extractor = Extractor(tiny_network, layers=["fc6"], crops="five", batch_size=30)
     calls: list[np.ndarray] = []
-    submit = recipe.engine.submit
+    submit = extractor.engine.submit
 
     def watch(clips: np.ndarray, view_index: np.ndarray) -> Callable[[], dict[str, np.ndarray]]:
         calls.append(view_index)
         return submit(clips, view_index)
 
-    recipe.engine.submit = watch  # type: ignore[method-assign]
-    outcomes(recipe, "a:3", "b:2")
+    extractor.engine.submit = watch  # type: ignore[method-assign]
+    outcomes(extractor, "a:3", "b:2")
     assert [view.tolist() for view in calls] == [[view for view in range(5) for _ in range(5)]]
 
 
@@ -149,9 +149,9 @@ def test_the_engine_is_told_how_clips_overlap(tiny_network: C3D) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_a_failure_takes_only_its_own_video(tiny_network: C3D) -> None:
-    recipe = make_recipe(tiny_network, layers=LAYERS, batch_size=4)
-    clean = outcomes(recipe, "a:3", "c:4")
-    mixed = outcomes(recipe, "a:3", "bad:2:cut short", "c:4", "worse:0:no video")
+    extractor = Extractor(tiny_network, layers=LAYERS, batch_size=4)
+    clean = outcomes(extractor, "a:3", "c:4")
+    mixed = outcomes(extractor, "a:3", "bad:2:cut short", "c:4", "worse:0:no video")
     assert same(clean["a"], mixed["a"])
     assert same(clean["c"], mixed["c"])
     assert mixed["bad"] == Failure(name="bad", path="bad:2:cut short", stage="decode", message="cut short")
@@ -172,11 +172,11 @@ def test_clips_in_flight_are_few_however_long_the_video(tiny_network: C3D, monke
                 peak = max(peak, made - used)
                 yield clip
 
-    recipe = make_recipe(tiny_network, layers=["fc6"], batch_size=4, workers=2)
-    engine = recipe.engine
+    extractor = Extractor(tiny_network, layers=["fc6"], batch_size=4, workers=2)
+    engine = extractor.engine
 
     class SlowOnAGpu:
-        views = engine.views
+        views, batch_clips = engine.views, engine.batch_clips
         device = torch.device("cuda")
 
         def submit(self, clips: np.ndarray, view_index: np.ndarray) -> Callable[[], dict[str, np.ndarray]]:
@@ -190,21 +190,21 @@ def test_clips_in_flight_are_few_however_long_the_video(tiny_network: C3D, monke
 
             return wait
 
-    object.__setattr__(recipe, "engine", SlowOnAGpu())
+    extractor.engine = SlowOnAGpu()  # type: ignore[assignment]
     monkeypatch.setattr(pipeline, "read_clips", Counting)
-    outcomes(recipe, "long:120", "other:120")
+    outcomes(extractor, "long:120", "other:120")
     assert made == 240
-    assert peak <= 4 * recipe.batch_size + recipe.workers
+    assert peak <= 4 * extractor.batch_size + extractor.workers
 
 
 @pytest.mark.usefixtures("fake")
 def test_large_activations_go_through_a_file(
     tiny_network: C3D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = make_recipe(tiny_network, layers=LAYERS, batch_size=4)
-    in_memory = outcomes(recipe, "a:9", "b:3")
+    extractor = Extractor(tiny_network, layers=LAYERS, batch_size=4)
+    in_memory = outcomes(extractor, "a:9", "b:3")
     monkeypatch.setattr(activations, "SPILL_BYTES", 20_000)
-    spilled = outcomes(recipe, "a:9", "b:3", scratch=tmp_path)
+    spilled = outcomes(extractor, "a:9", "b:3", scratch=tmp_path)
     for name in "ab":
         assert same(in_memory[name], spilled[name])
     large = spilled["a"]
@@ -212,7 +212,7 @@ def test_large_activations_go_through_a_file(
     assert isinstance(large.layers["pool2"], np.memmap)
     assert not isinstance(large.layers["prob"], np.memmap)
     assert list(tmp_path.iterdir()) == []
-    failed = outcomes(recipe, "a:9:cut", scratch=tmp_path)["a"]
+    failed = outcomes(extractor, "a:9:cut", scratch=tmp_path)["a"]
     assert isinstance(failed, Failure)
 
 
@@ -225,15 +225,15 @@ def test_no_room_for_large_activations_is_said(
 
     monkeypatch.setattr(activations, "SPILL_BYTES", 20_000)
     monkeypatch.setattr(activations.tempfile, "TemporaryFile", full)
-    recipe = make_recipe(tiny_network, layers=LAYERS, batch_size=4)
+    extractor = Extractor(tiny_network, layers=LAYERS, batch_size=4)
     with pytest.raises(StoreError, match="has no room for activations on their way: No space left on device"):
-        outcomes(recipe, "a:9", scratch=tmp_path)
+        outcomes(extractor, "a:9", scratch=tmp_path)
 
 
 @pytest.mark.usefixtures("fake")
 def test_stopping_early_ends_the_decoders(tiny_network: C3D) -> None:
-    recipe = make_recipe(tiny_network, layers=["fc6"], batch_size=2, workers=3)
-    running = compute(sources(*(f"v{n}:3" for n in range(50))), recipe)
+    extractor = Extractor(tiny_network, layers=["fc6"], batch_size=2, workers=3)
+    running = compute(sources(*(f"v{n}:3" for n in range(50))), extractor)
     next(running)
     running.close()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("decoder")] == []
@@ -241,27 +241,27 @@ def test_stopping_early_ends_the_decoders(tiny_network: C3D) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_videos_can_be_left_out_and_waited_for(tiny_network: C3D) -> None:
-    recipe = make_recipe(tiny_network, layers=["fc6"], batch_size=2)
+    extractor = Extractor(tiny_network, layers=["fc6"], batch_size=2)
 
     def drawn() -> Iterator[Source | None]:
         yield from sources("a:1")
         yield None
         yield from sources("b:1", "c:1")
 
-    found = list(compute(drawn(), recipe, begin=lambda source: source.name != "b"))
+    found = list(compute(drawn(), extractor, begin=lambda source: source.name != "b"))
     assert [video.source.name for video in found if isinstance(video, VideoActivations)] == ["a", "c"]
 
 
 @pytest.mark.usefixtures("fake")
 def test_errors_of_the_run_itself_are_raised(tiny_network: C3D) -> None:
-    recipe = make_recipe(tiny_network, layers=["fc6"], batch_size=2)
+    extractor = Extractor(tiny_network, layers=["fc6"], batch_size=2)
 
     def drawn() -> Iterator[Source]:
         yield from sources("a:1")
         raise RuntimeError("the list ended badly")
 
     with pytest.raises(RuntimeError, match="ended badly"):
-        list(compute(drawn(), recipe))
+        list(compute(drawn(), extractor))
 
 
 def test_an_unforeseen_error_is_named_by_its_type(tiny_network: C3D, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,15 +269,15 @@ def test_an_unforeseen_error_is_named_by_its_type(tiny_network: C3D, monkeypatch
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(pipeline, "read_clips", explode)
-    recipe = make_recipe(tiny_network, layers=["fc6"])
-    failure = outcomes(recipe, "a:1")["a"]
+    extractor = Extractor(tiny_network, layers=["fc6"])
+    failure = outcomes(extractor, "a:1")["a"]
     assert failure == Failure(name="a", path="a:1", stage="decode", message="ZeroDivisionError: by zero")
 
 
 @pytest.mark.usefixtures("fake")
 def test_seconds_are_accounted_for(tiny_network: C3D) -> None:
     timings = Timings()
-    outcomes(make_recipe(tiny_network, layers=["fc6"]), "a:3", "b:2", timings=timings)
+    outcomes(Extractor(tiny_network, layers=["fc6"]), "a:3", "b:2", timings=timings)
     assert (timings.decode, timings.preprocess) == (2.0, 1.0)
     assert timings.network > 0
     assert timings.waiting_for_clips > 0

@@ -16,7 +16,7 @@ from c3dvideo import C3D
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features import processes
 from c3dvideo.features.extract import ExtractSummary, extract
-from c3dvideo.features.extractor import make_recipe
+from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.store import Failure, append_failure, list_features, read_failures, read_features
 from c3dvideo.features.worker import Settled, work
 from c3dvideo.machine import n_cores
@@ -142,9 +142,9 @@ def test_files_do_not_tell_which_gpu_wrote_them(videos: Path, tmp_path: Path, ti
 
 
 def test_the_cores_are_shared(tiny_network: C3D) -> None:
-    recipe = make_recipe(tiny_network, layers=["fc6"], n_processes=10_000)
-    assert recipe.workers == 1
-    assert make_recipe(tiny_network, layers=["fc6"]).workers == max(1, n_cores() // 4)
+    extractor = Extractor(tiny_network, layers=["fc6"])
+    assert extractor.on("cpu", n_processes=10_000).workers == 1
+    assert extractor.workers == max(1, n_cores() // 4)
 
 
 def test_a_process_that_dies_takes_its_own_videos_only(videos: Path, tmp_path: Path, weights: Path) -> None:
@@ -250,8 +250,8 @@ def test_a_process_whose_parent_is_gone_blames_no_video(
     if stored_before:
         extract([videos / "a.mp4"], out, weights=tiny_network, plan=PLAN)
     line = processes._Line(HangsUp(Source(str(videos / "a.mp4"), "a.mp4")))  # type: ignore[arg-type]
-    recipe = make_recipe(tiny_network, layers=["fc6"], plan=PLAN)
+    extractor = Extractor(tiny_network, layers=["fc6"], plan=PLAN)
     with pytest.raises(processes._ParentGone):
-        work(line.sources(), out, recipe, report=line.report)
+        work(line.sources(), out, extractor, report=line.report)
     assert read_failures(out) == []
     assert not list(out.rglob(".*"))

@@ -23,7 +23,7 @@ from sklearn.svm import LinearSVC
 from c3dvideo.datasets.layouts import Library, Pair
 from c3dvideo.errors import DatasetError, StoreError, UsageError, VideoError
 from c3dvideo.evaluation.paper import beside
-from c3dvideo.features.extractor import Recipe, make_recipe
+from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.pipeline import compute
 from c3dvideo.features.store import Failure, descriptor, list_features, read_features
 from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, clip_vectors, some
@@ -195,23 +195,23 @@ def evaluate_pairs(vectors: Array, pairs: Pairs, *, layers: Sequence[str], penal
 def similar(
     first: str | Path, second: str | Path, *, layers: Sequence[str] = ("fc6",), **recipe: Any
 ) -> dict[str, dict[str, float]]:
-    """The 12 similarities of two videos by layer and name, nothing stored; recipe: arguments of `make_recipe`.
+    """The 12 similarities of two videos by layer and name, nothing stored; recipe: arguments of `Extractor`.
 
     Raises VideoError when one of them cannot be turned into clips.
     """
-    network = make_recipe(recipe.pop("weights", None), layers=layers, **recipe)
-    sides = [_descriptors(path, network) for path in (first, second)]
+    extractor = Extractor(recipe.pop("weights", None), layers=layers, **recipe)
+    sides = [_descriptors(path, extractor) for path in (first, second)]
     return {
         layer: dict(zip(DISTANCES, map(float, distances(*(side[layer][None] for side in sides))[0]), strict=True))
         for layer in sides[0]
     }
 
 
-def _descriptors(path: str | Path, recipe: Recipe) -> dict[str, Array]:
+def _descriptors(path: str | Path, extractor: Extractor) -> dict[str, Array]:
     sources = find_sources([path])
     if len(sources) != 1:
         raise UsageError(f"{path} holds {len(sources)} videos; expected one")
-    (outcome,) = compute(sources, recipe)
+    (outcome,) = compute(sources, extractor)
     if isinstance(outcome, Failure):
         raise VideoError(f"{path}: {outcome.message}")
     return {layer: descriptor(clip_vectors(array)) for layer, array in outcome.layers.items()}

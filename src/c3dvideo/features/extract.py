@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from c3dvideo.choices import Crops, EngineName, Pool, Precision
 from c3dvideo.features.claims import FolderLocks
-from c3dvideo.features.extractor import make_recipe
+from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.pipeline import Timings
 from c3dvideo.features.processes import work_in_processes
 from c3dvideo.features.store import Failure, settle_failures
@@ -102,8 +101,7 @@ def extract(
     """
     sources = find_sources(inputs)
     names = devices(device)[: max(1, len(sources))]
-    recipe_on = partial(
-        make_recipe,
+    extractor = Extractor(
         weights,
         layers=layers,
         plan=plan,
@@ -111,6 +109,7 @@ def extract(
         pool=pool,
         profile=profile,
         profile_changes=profile_changes,
+        device=names[0],
         precision=precision,
         engine=engine,
         batch_size=batch_size,
@@ -121,11 +120,10 @@ def extract(
         tally = _Tally(bar, sources)
         lost: tuple[str, ...] = ()
         if len(names) > 1:
-            shares, lost = work_in_processes(sources, Path(out), names, recipe_on, report=tally, note=note)
+            shares, lost = work_in_processes(sources, Path(out), names, extractor, report=tally, note=note)
         else:
-            recipe = recipe_on(device=names[0])
-            note(str(recipe))
-            shares = [work(sources, Path(out), recipe, report=tally)]
+            note(str(extractor))
+            shares = [work(sources, Path(out), extractor, report=tally)]
     if lost:
         _tidy(Path(out), tally.solved)
     timings = Timings()

@@ -1,111 +1,181 @@
-"""Recipe: a network made ready to run, with everything else that decides the numbers it gives for a video.
+"""Extractor: a network made ready to turn videos into features, with everything else that decides the numbers.
 
-recipe = make_recipe("my_weights", layers=["fc6"], plan=ClipPlan(stride_frames=8))
-recipe.settings                      # the same, as JSON: what a folder of features is known by
+    extractor = Extractor("embedded", layers=["fc6"], plan=ClipPlan(stride_frames=8))
+    for video in extractor(["a.mp4", "more_videos/"]):
+        video.layers["fc6"]              # float32 (n_clips, D); or the video is a Failure, with the reason
+
+Made once, an extractor serves any number of calls: its weights are loaded and its engine is built only once.
 """
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy, deepcopy
+from dataclasses import asdict
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
+
+from c3dvideo import __version__
 from c3dvideo.choices import Crops, EngineName, Pool, Precision
 from c3dvideo.errors import UsageError
-from c3dvideo.features.store import FORMAT
+from c3dvideo.features.activations import VideoActivations
+from c3dvideo.features.pipeline import compute
+from c3dvideo.features.store import FORMAT, Array, Failure, Manifest, VideoFeatures, descriptor
+from c3dvideo.inference.devices import choose_engine, find_device
 from c3dvideo.inference.engine import Engine, make_engine
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import fingerprint
 from c3dvideo.video.clips import ClipPlan
+from c3dvideo.video.content import content_sha256
 from c3dvideo.video.preprocess import PROFILES, Profile
+from c3dvideo.video.sources import find_sources
 from c3dvideo.weights.load import load_weights
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Recipe:
-    """How videos become activations.
+class Extractor:
+    """Turns videos into features. Called with videos, it yields the `VideoFeatures` or the `Failure` of each.
 
-    label: the weights as the user named them. settings: what decides the numbers, as JSON; the device, the engine and
-    the batch size are not in it, they only move the last bits. batch_size: clips a call of the network. workers:
-    decoding threads.
+    network: in evaluation mode. plan: which frames make a clip. layers: in the order of the network. views: the crops
+    of every clip. device: where the network computes. settings: all that decides the numbers, as JSON; the device, the
+    engine and the batch size are not part of it, because they change the last bits only. n_processes: how many
+    processes share the cores of the machine.
     """
 
-    network: C3D
-    engine: Engine
-    plan: ClipPlan
-    settings: Mapping[str, Any]
-    label: str
-    batch_size: int
-    workers: int
+    def __init__(
+        self,
+        weights: str | Path | C3D | None = None,
+        *,
+        layers: Sequence[str] = ("fc6",),
+        plan: ClipPlan | None = None,
+        crops: Crops = "centre",
+        pool: Pool | None = None,
+        profile: Profile | str | None = None,
+        profile_changes: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        precision: Precision = "fp32",
+        engine: EngineName = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> None:
+        """Take the arguments of `extract`. Raises WeightsError for weights, UsageError for parts that do not fit."""
+        self.label = _label(weights)
+        self.network = prepare_network(weights, profile, profile_changes)
+        self.plan = plan or ClipPlan(clip_length=self.network.architecture["clip_length"])
+        _check_sizes(self.network, self.plan)
+        wanted = self.network.check_layers(layers)
+        self.layers = [name for name in self.network.steps if name in wanted]
+        self.views = self.network.profile.views(crops)
+        self.pool = pool
+        self.precision = precision
+        self.device = find_device(device)
+        self.n_processes = 1
+        choose_engine(engine, self.device, precision)  # raises before anything is loaded or decoded
+        self._engine_name = engine
+        self._batch_size = batch_size
+        self._workers = workers
+        self.settings = self._settings(crops)
+        self.manifest = Manifest(settings=self.settings)
+
+    def __call__(self, inputs: str | Path | Iterable[str | Path]) -> Iterator[VideoFeatures | Failure]:
+        """The features of every video, each as soon as it is complete, or why it has none.
+
+        inputs: one or several of what `find_sources` takes: files, folders, frame folders, a CSV, URLs.
+        Raises UsageError for an input that does not exist.
+        """
+        sources = find_sources([inputs] if isinstance(inputs, str | Path) else inputs)
+        for outcome in compute(sources, self):
+            if isinstance(outcome, Failure):
+                yield outcome
+            else:
+                yield self.features(outcome, content_sha256=content_sha256(outcome.source.path))
 
     def __str__(self) -> str:
         return (
-            f"{', '.join(self.settings['layers'])} of {self.label} ({self.settings['weights'][:12]}), "
+            f"{', '.join(self.layers)} of {self.label} ({self.settings['weights'][:12]}), "
             f"profile {self.network.profile.name}, "
             f"engine {self.engine.name} in {self.engine.precision} on {self.engine.device}"
         )
 
+    @cached_property
+    def engine(self) -> Engine:
+        """What computes; built when it is first used, so that an extractor can be sent to another process."""
+        return make_engine(
+            self.network,
+            layers=self.layers,
+            views=self.views,
+            device=str(self.device),
+            precision=self.precision,
+            engine=self._engine_name,
+            shift_frames=_shift_frames(self.plan),
+            batch_clips=self._batch_size,
+        )
 
-def make_recipe(
-    weights: str | Path | C3D | None,
-    *,
-    layers: Sequence[str],
-    plan: ClipPlan | None = None,
-    crops: Crops = "centre",
-    pool: Pool | None = None,
-    profile: Profile | str | None = None,
-    profile_changes: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    precision: Precision = "fp32",
-    engine: EngineName = "auto",
-    batch_size: int | None = None,
-    workers: int | None = None,
-    n_processes: int = 1,
-) -> Recipe:
-    """The recipe; the arguments are explained at `extract`. n_processes: how many share the cores of the machine.
+    @property
+    def batch_size(self) -> int:
+        """Clips per call of the network."""
+        return self.engine.batch_clips
 
-    Raises UsageError for parts that do not fit together.
-    """
-    network = prepare_network(weights, profile, profile_changes)
-    plan = plan or ClipPlan(clip_length=network.architecture["clip_length"])
-    _check_sizes(network, plan)
-    runner = make_engine(
-        network,
-        layers=layers,
-        views=network.profile.views(crops),
-        device=device,
-        precision=precision,
-        engine=engine,
-        shift_frames=_shift_frames(plan),
-        batch_clips=batch_size,
-    )
-    mean = network.mean_volume if network.profile.mean == "volume" else None
-    settings = {
-        "format": FORMAT,
-        "weights": fingerprint(network),
-        "mean_sha256": None if mean is None else sha256(mean.tobytes()).hexdigest(),
-        "profile": network.profile.to_dict(),
-        "pool5": network.architecture["pool5"],
-        "layers": [name for name in network.steps if name in runner.layers],
-        "plan": asdict(plan),
-        "crops": crops,
-        "pool": pool,
-        "precision": precision,
-    }
-    on_cpu = runner.device.type == "cpu"
-    cores = max(1, n_cores() // n_processes)
-    return Recipe(
-        network=network,
-        engine=runner,
-        plan=plan,
-        settings=settings,
-        label=_label(weights),
-        batch_size=runner.batch_clips,
+    @property
+    def workers(self) -> int:
+        """Decoding threads."""
+        cores = max(1, n_cores() // self.n_processes)
         # Beside a network on the CPU, decoding needs a fraction of a core; a GPU takes all that the cores can decode.
-        workers=workers or max(1, cores // 4 if on_cpu else cores),
-    )
+        return self._workers or max(1, cores // 4 if self.device.type == "cpu" else cores)
+
+    def on(self, device: str, *, n_processes: int = 1) -> Self:
+        """The same extractor for another device; n_processes share the cores."""
+        other = copy(self)
+        other.__dict__.pop("engine", None)
+        other.device, other.n_processes = find_device(device), n_processes
+        return other
+
+    def features(self, found: VideoActivations, *, content_sha256: str | None) -> VideoFeatures:
+        """What is stored of a video: its activations, pooled if the settings say so, and where they come from."""
+        n_rows = 1 if self.pool else len(found.start_frame)
+        return VideoFeatures(
+            name=found.source.name,
+            layers={name: self._pooled(array) if self.pool else array for name, array in found.layers.items()},
+            start_frame=found.start_frame[:n_rows],
+            start_seconds=found.start_seconds[:n_rows],
+            metadata={
+                "source": found.source.path,
+                "content_sha256": content_sha256,
+                "frames_folder": Path(found.source.path).is_dir(),
+                "fps": None if found.fps is None else str(found.fps),
+                "n_frames": found.n_frames,
+                "n_clips": len(found.start_frame),
+                "settings": self.settings,
+                "fingerprint": self.manifest.fingerprint,
+                # A GPU's number would make equal features unequal files.
+                "engine": {**self.engine.description(), "device": self.engine.device.type},
+                "version": __version__,
+            },
+        )
+
+    def _pooled(self, array: Array) -> Array:
+        """One row: the descriptor of all clips and views, in the shape of one clip's activation."""
+        n_leading = 1 if len(self.views) == 1 else 2
+        row_shape = array.shape[n_leading:]
+        flat = array.reshape(-1, int(np.prod(row_shape)))
+        return descriptor(flat).reshape(1, *row_shape)
+
+    def _settings(self, crops: Crops) -> Mapping[str, Any]:
+        mean = self.network.mean_volume if self.network.profile.mean == "volume" else None
+        return {
+            "format": FORMAT,
+            "weights": fingerprint(self.network),
+            "mean_sha256": None if mean is None else sha256(mean.tobytes()).hexdigest(),
+            "profile": self.network.profile.to_dict(),
+            "pool5": self.network.architecture["pool5"],
+            "layers": self.layers,
+            "plan": asdict(self.plan),
+            "crops": crops,
+            "pool": self.pool,
+            "precision": self.precision,
+        }
 
 
 def prepare_network(
@@ -128,7 +198,7 @@ def prepare_network(
     if profile_changes:
         values["name"] = "+".join([chosen.name, *sorted(profile_changes)])
     if isinstance(weights, C3D):
-        network = deepcopy(network)
+        network = deepcopy(network)  # the caller's network keeps its profile
     network.profile = Profile.from_dict(values)
     if profile is not None or "pool5" in (profile_changes or {}):
         network.use_pool5(network.profile.pool5)

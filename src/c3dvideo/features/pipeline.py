@@ -1,6 +1,6 @@
 """From many videos to the activations of each: decoders in threads, clips of all videos in common batches, one network.
 
-    for outcome in compute(find_sources(["videos/"]), make_recipe("my_weights", layers=["fc6"])):
+    for outcome in compute(find_sources(["videos/"]), Extractor("my_weights", layers=["fc6"])):
         outcome.layers["fc6"]            # or the outcome is a Failure: that video could not be turned into clips
 
 Decoding runs in threads, not processes: FFmpeg and numpy let go of the interpreter while they work (two threads decode
@@ -20,17 +20,19 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from c3dvideo.errors import C3DVideoError, ShortVideoError
 from c3dvideo.features.activations import End, Video, VideoActivations
-from c3dvideo.features.extractor import Recipe
 from c3dvideo.features.store import Array, Failure
 from c3dvideo.inference.engine_arrays import Activations
 from c3dvideo.video.reader import Clip, read_clips
 from c3dvideo.video.sources import Source
+
+if TYPE_CHECKING:
+    from c3dvideo.features.extractor import Extractor
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Timings:
 
 def compute(
     sources: Iterable[Source | None],
-    recipe: Recipe,
+    extractor: "Extractor",
     *,
     begin: Callable[[Source], bool] = lambda source: True,
     scratch: Path | None = None,
@@ -78,8 +80,8 @@ def compute(
     However long the videos are, clips in flight never exceed four batches and one clip a worker.
     """
     timings = timings or Timings()
-    engine, profile = recipe.engine, recipe.network.profile
-    batch = _Batch(recipe, timings)
+    engine, profile = extractor.engine, extractor.network.profile
+    batch = _Batch(extractor, timings)
 
     def decode(video: Video, seconds: Timings) -> Iterator[Clip | End]:
         started = time.perf_counter()
@@ -88,7 +90,7 @@ def compute(
         finally:
             seconds.check += time.perf_counter() - started
         if missing:
-            reader = read_clips(video.source.path, plan=recipe.plan, profile=profile, views=engine.views)
+            reader = read_clips(video.source.path, plan=extractor.plan, profile=profile, views=engine.views)
             try:
                 yield from reader
             finally:
@@ -96,9 +98,9 @@ def compute(
                 seconds.preprocess += reader.preprocess_seconds
             yield End(reader.fps, reader.n_frames)
 
-    queued = max(2, 2 * recipe.batch_size // len(engine.views))
+    queued = max(2, 2 * extractor.batch_size // len(engine.views))
     new_video = partial(Video, n_views=len(engine.views), scratch=scratch)
-    with _Decoders(sources, new_video, decode, timings, workers=recipe.workers, queued=queued) as decoders:
+    with _Decoders(sources, new_video, decode, timings, workers=extractor.workers, queued=queued) as decoders:
         for message in decoders.messages():
             if message is None:
                 yield from batch.finish()
@@ -118,10 +120,10 @@ def compute(
 class _Batch:
     """Clips of any videos until they fill one call of the network."""
 
-    def __init__(self, recipe: Recipe, timings: Timings) -> None:
-        self._engine = recipe.engine
-        self._size = recipe.batch_size
-        self._on_cpu = recipe.engine.device.type == "cpu"
+    def __init__(self, extractor: "Extractor", timings: Timings) -> None:
+        self._engine = extractor.engine
+        self._size = extractor.batch_size
+        self._on_cpu = extractor.engine.device.type == "cpu"
         # While a GPU computes, the next batch is filled and sent.
         self._most_running = 0 if self._on_cpu else 1
         self._timings = timings

@@ -1,7 +1,7 @@
 """Processes: one a device, fed from one list of videos, all filling one folder.
 
-    recipe_on = partial(make_recipe, "my_weights", layers=["fc6"])
-    shares, lost = work_in_processes(sources, Path("out/"), ["cuda:0", "cuda:1"], recipe_on, report=print, note=print)
+    extractor = Extractor("my_weights", layers=["fc6"])
+    shares, lost = work_in_processes(sources, Path("out/"), ["cuda:0", "cuda:1"], extractor, report=print, note=print)
 
 Each process asks for its next video when a decoder of its own is free, so none waits for another's long video. A
 process that dies takes the videos it had begun with it, and no others; they are not tried again in this run, because
@@ -23,11 +23,9 @@ from typing import Any, cast
 import torch
 
 from c3dvideo.errors import C3DVideoError
-from c3dvideo.features.extractor import Recipe
+from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.worker import Decoded, Report, Settled, Share, work
 from c3dvideo.video.sources import Source
-
-RecipeOn = Callable[..., Recipe]
 
 _SECONDS_BETWEEN_REPORTS = 0.1
 _SECONDS_TO_STOP = 15.0
@@ -35,7 +33,7 @@ _SECONDS_TO_STOP = 15.0
 
 @dataclass(frozen=True)
 class _Here:
-    """A process has started and asks what to make its recipe with."""
+    """A process has started and asks for its extractor."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +54,19 @@ def work_in_processes(
     sources: Iterable[Source],
     out: Path,
     devices: Sequence[str],
-    recipe_on: RecipeOn,
+    extractor: Extractor,
     *,
     report: Report,
     note: Callable[[str], None],
 ) -> tuple[list[Share], tuple[str, ...]]:
     """Do what `work` does in a process a device; their shares, and a line about each process that died.
 
-    recipe_on: makes the recipe, given `device` and `n_processes`; can be pickled. Raises what any process raises on
-    purpose, after stopping the others, and C3DVideoError when all of them died.
+    Raises what any process raises on purpose, after stopping the others, and C3DVideoError when all of them died.
     """
     waiting = iter(sources)
     # Pickled here, because multiprocessing would move the tensors of a network to shared memory; and sent when a
     # process is there to read it, because it would otherwise hold up the start of the next.
-    recipe = pickle.dumps(recipe_on)
+    pickled = pickle.dumps(extractor)
     shares: list[Share] = []
     lost: list[str] = []
     processes: dict[Connection, _Process] = {}
@@ -90,7 +87,7 @@ def work_in_processes(
                     continue
                 if isinstance(message, _Here | _Wanted):
                     with suppress(OSError):  # it died while it asked, which the next turn notices
-                        connection.send(recipe if isinstance(message, _Here) else next(waiting, None))
+                        connection.send(pickled if isinstance(message, _Here) else next(waiting, None))
                 elif isinstance(message, _Note):
                     note(message.text)
                 elif isinstance(message, C3DVideoError):
@@ -171,11 +168,10 @@ def _work_on(line: "_Line", number: int, devices: Sequence[str], out: Path) -> S
         torch.cuda.set_device(device)  # else every process would also take memory of the first GPU
     else:
         torch.set_num_threads(max(1, torch.get_num_threads() // len(devices)))
-    recipe_on: RecipeOn = pickle.loads(line.ask(_Here()))
-    recipe = recipe_on(device=device, n_processes=len(devices))
+    extractor: Extractor = pickle.loads(line.ask(_Here())).on(device, n_processes=len(devices))
     if number == 0:
-        line.send(_Note(f"{recipe}, and a process each on {', '.join(devices[1:])}"))
-    return work(line.sources(), out, recipe, report=line.report)
+        line.send(_Note(f"{extractor}, and a process each on {', '.join(devices[1:])}"))
+    return work(line.sources(), out, extractor, report=line.report)
 
 
 class _Line:

@@ -1,6 +1,6 @@
 """Work: one process's share of a run over many videos, and what it reports while it goes.
 
-    share = work(sources, Path("features/"), make_recipe("my_weights", layers=["fc6"]), report=print)
+    share = work(sources, Path("features/"), Extractor("my_weights", layers=["fc6"]), report=print)
     share.timings, share.fingerprint
 
 Sources are drawn one at a time as decoders become free, so several processes can be given them from one list. A video
@@ -15,22 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from c3dvideo import __version__
 from c3dvideo.errors import StoreError
 from c3dvideo.features.activations import VideoActivations
 from c3dvideo.features.claims import Claim, FolderLocks
-from c3dvideo.features.extractor import Recipe
+from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.pipeline import Timings, Writer, compute
 from c3dvideo.features.store import (
-    Array,
     Failure,
-    Manifest,
-    VideoFeatures,
     append_failure,
     claim_folder,
-    descriptor,
     feature_path,
     read_features,
     settle_failures,
@@ -72,20 +66,20 @@ class Share:
     fingerprint: str
 
 
-def work(sources: Iterable[Source], out: Path, recipe: Recipe, *, report: Report) -> Share:
+def work(sources: Iterable[Source], out: Path, extractor: Extractor, *, report: Report) -> Share:
     """Store the features of every video of `sources` under `out`, reporting (from any thread) as it goes.
 
     Raises StoreError when `out` holds features of other settings or cannot be written.
     """
-    manifest = Manifest(settings=recipe.settings)
+    manifest = extractor.manifest
     timings = Timings()
     with FolderLocks(out) as locks:
         with locks.updating():
             claim_folder(out, manifest, version=__version__)
-        run = _Run(out, recipe, manifest, locks=locks, report=report)
+        run = _Run(out, extractor, locks=locks, report=report)
         outcomes = compute(
             run.claimed(sources),
-            recipe,
+            extractor,
             begin=run.is_missing,
             scratch=out,
             timings=timings,
@@ -102,7 +96,7 @@ def work(sources: Iterable[Source], out: Path, recipe: Recipe, *, report: Report
             settle_failures(out, solved=run.solved)
     return Share(
         timings=timings,
-        n_overflows=recipe.engine.n_overflows,
+        n_overflows=extractor.engine.n_overflows,
         settings=manifest.settings,
         fingerprint=manifest.fingerprint,
     )
@@ -111,13 +105,12 @@ def work(sources: Iterable[Source], out: Path, recipe: Recipe, *, report: Report
 class _Run:
     """What a share has claimed in the folder, and what it has stored or found there."""
 
-    def __init__(self, out: Path, recipe: Recipe, manifest: Manifest, *, locks: FolderLocks, report: Report) -> None:
+    def __init__(self, out: Path, extractor: Extractor, *, locks: FolderLocks, report: Report) -> None:
         self.solved: list[str] = []
         self._out = out
-        self._manifest = manifest
+        self._manifest = extractor.manifest
         self._locks = locks
-        self._pool = recipe.settings["pool"]
-        self._engine = recipe.engine
+        self._extractor = extractor
         self._report = report
         self._claims: dict[str, Claim] = {}
         self._hashes: dict[str, str | None] = {}
@@ -171,8 +164,9 @@ class _Run:
             self._record(Source(outcome.path, outcome.name), outcome)
             return
         source = outcome.source
+        features = self._extractor.features(outcome, content_sha256=self._hashes[source.name])
         try:
-            write_features(feature_path(self._out, source.name), self._features(outcome))
+            write_features(feature_path(self._out, source.name), features)
         except StoreError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK_IS_UNUSABLE:
                 raise
@@ -194,35 +188,6 @@ class _Run:
             self.solved.append(settled.source.name)
         self._claims.pop(settled.source.name).release()
         self._report(settled)
-
-    def _features(self, found: VideoActivations) -> VideoFeatures:
-        n_rows = 1 if self._pool else len(found.start_frame)
-        return VideoFeatures(
-            name=found.source.name,
-            layers={name: self._pooled(array) if self._pool else array for name, array in found.layers.items()},
-            start_frame=found.start_frame[:n_rows],
-            start_seconds=found.start_seconds[:n_rows],
-            metadata={
-                "source": found.source.path,
-                "content_sha256": self._hashes[found.source.name],
-                "frames_folder": Path(found.source.path).is_dir(),
-                "fps": None if found.fps is None else str(found.fps),
-                "n_frames": found.n_frames,
-                "n_clips": len(found.start_frame),
-                "settings": self._manifest.settings,
-                "fingerprint": self._manifest.fingerprint,
-                # A GPU's number would make equal features unequal files.
-                "engine": {**self._engine.description(), "device": self._engine.device.type},
-                "version": __version__,
-            },
-        )
-
-    def _pooled(self, array: Array) -> Array:
-        """One row: the descriptor of all clips and views, in the shape of one clip's activation."""
-        n_leading = 1 if len(self._engine.views) == 1 else 2
-        row_shape = array.shape[n_leading:]
-        flat = array.reshape(-1, int(np.prod(row_shape)))
-        return descriptor(flat).reshape(1, *row_shape)
 
     def close(self) -> None:
         """Let go of what is still claimed, when a run stops early."""

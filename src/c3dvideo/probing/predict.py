@@ -20,7 +20,7 @@ import numpy as np
 from c3dvideo.choices import Crops, EngineName, Precision
 from c3dvideo.errors import UsageError
 from c3dvideo.features.activations import VideoActivations
-from c3dvideo.features.extractor import Recipe, make_recipe
+from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.pipeline import compute
 from c3dvideo.features.store import Failure, descriptor
 from c3dvideo.network.c3d import C3D
@@ -106,7 +106,7 @@ def predict(
             f"the probe also takes {' and '.join(tables)}, tables that lay beside the features it was fitted on; from "
             "videos alone it cannot be told. Score stored features and tables with: c3dvideo probe score"
         )
-    recipe = make_recipe(
+    extractor = Extractor(
         weights,
         layers=["prob"] if scorer is None else scorer.layers,
         plan=plan,
@@ -118,17 +118,17 @@ def predict(
         batch_size=batch_size,
         workers=workers,
     )
-    note(str(recipe))
+    note(str(extractor))
     if scorer is not None:
-        _check_probe(scorer, recipe)
+        _check_probe(scorer, extractor)
     found: dict[str, Prediction] = {}
     failures: dict[str, Failure] = {}
     with progress("predicting", unit="clips") as bar:
-        for outcome in compute(sources, recipe, on_clips=bar.advance):
+        for outcome in compute(sources, extractor, on_clips=bar.advance):
             if isinstance(outcome, Failure):
                 failures[outcome.name] = outcome
             else:
-                found[outcome.source.name] = _prediction(outcome, recipe, scorer, top)
+                found[outcome.source.name] = _prediction(outcome, extractor, scorer, top)
     return Predictions(
         predictions=tuple(found[source.name] for source in sources if source.name in found),
         failures=tuple(failures[source.name] for source in sources if source.name in failures),
@@ -141,25 +141,25 @@ def _load_probe(path: str | Path) -> "Probe":
     return Probe.load(path)
 
 
-def _check_probe(probe: "Probe", recipe: Recipe) -> None:
-    """Raise UsageError unless the recipe makes what the probe was fitted on; pooling is done here, one way or other."""
+def _check_probe(probe: "Probe", extractor: Extractor) -> None:
+    """Raise UsageError unless the probe was fitted on features like these. Pooling is done here, so it may differ."""
     probe.check_parts(
         [
             Part(
                 layer=part.layer,
-                width=math.prod(recipe.network.layer_shape(part.layer)),
-                settings={**recipe.settings, "pool": part.settings.get("pool")},
+                width=math.prod(extractor.network.layer_shape(part.layer)),
+                settings={**extractor.settings, "pool": part.settings.get("pool")},
             )
             for part in probe.parts
         ]
     )
 
 
-def _prediction(found: VideoActivations, recipe: Recipe, probe: "Probe | None", top: int) -> Prediction:
+def _prediction(found: VideoActivations, extractor: Extractor, probe: "Probe | None", top: int) -> Prediction:
     if probe is None:
         clips = clip_vectors(found.layers["prob"])
         video = clips.mean(axis=0, dtype=np.float64)
-        names: Sequence[str] = recipe.network.classes or [str(index) for index in range(clips.shape[1])]
+        names: Sequence[str] = extractor.network.classes or [str(index) for index in range(clips.shape[1])]
     else:
         vectors = [clip_vectors(found.layers[layer]) for layer in probe.layers]
         clips = probe.scores(np.concatenate([unit_rows(rows) for rows in vectors], axis=1))
@@ -172,7 +172,7 @@ def _prediction(found: VideoActivations, recipe: Recipe, probe: "Probe | None", 
         top=tuple(Score(names[index], float(video[index])) for index in best),
         timeline=tuple(
             ClipScore(
-                **_span(found, recipe, clip),
+                **_span(found, extractor, clip),
                 label=names[int(scores.argmax())],
                 score=float(scores.max()),
             )
@@ -181,10 +181,10 @@ def _prediction(found: VideoActivations, recipe: Recipe, probe: "Probe | None", 
     )
 
 
-def _span(found: VideoActivations, recipe: Recipe, clip: int) -> dict[str, Any]:
+def _span(found: VideoActivations, extractor: Extractor, clip: int) -> dict[str, Any]:
     """Where a clip begins and ends, in frames and seconds; a frame folder has no clock."""
     start_frame, start_seconds = int(found.start_frame[clip]), float(found.start_seconds[clip])
-    end_frame = min(start_frame + recipe.plan.span_frames, found.n_frames)
+    end_frame = min(start_frame + extractor.plan.span_frames, found.n_frames)
     timed = found.fps is not None and not math.isnan(start_seconds)
     return {
         "start_frame": start_frame,
