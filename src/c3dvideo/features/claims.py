@@ -5,142 +5,161 @@
             ...
             claim.release()
 
-All are flock(2) locks on files in the hidden folder `.locks`. The system drops them with the process that holds them,
-however it ends, so a lock is never stale. Where the file system or the platform has none, every claim is granted: runs
-may then do the same work twice, and still harm nothing, because files appear atomically.
+All are `filelock.FileLock`s in the hidden folder `.locks`, which the system drops together with the process that holds
+them, however it ends: a lock is never stale. Some network file systems have no such locks. There, every claim is
+granted: `filelock`'s substitute (a file that exists while the lock is held) would outlive a killed run and block its
+videos for ever, whereas two runs that do the same video only lose time, because feature files appear atomically.
 """
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
+
+from filelock import FileLock, Timeout
 
 from c3dvideo.errors import StoreError
 from c3dvideo.files import sweep_leftovers
 
-try:
-    import fcntl
-except ImportError:  # a platform without flock
-    fcntl = None  # type: ignore[assignment]
-
 _FOLDER = ".locks"
+_UPDATE = "update"
+_RUN = "run-"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+_SECONDS_BETWEEN_TRIES = 0.01
 
 
 class Claim:
     """The exclusive right to one video in a folder, until it is released."""
 
-    def __init__(self, path: Path, file: IO[bytes] | None) -> None:
-        self._path = path
-        self._file = file
+    def __init__(self, lock: FileLock | None) -> None:
+        self._lock = lock
 
     def release(self) -> None:
         """Let others have the video."""
-        if self._file is not None:
-            self._path.unlink(missing_ok=True)
-            self._file.close()
+        if self._lock is not None:
+            _remove(self._lock)
 
 
 class FolderLocks:
     """The presence of one run in a folder of features, and the claims it makes there.
 
-    The run that is alone when it starts sweeps up what killed runs left behind; the last one to leave removes the
-    locks. Raises StoreError when the folder cannot be written.
+    The run that is alone when it starts deletes what killed runs left behind; the last one to leave deletes the locks.
+    Raises StoreError when the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
         self._locks = self._folder / _FOLDER
-        self._presence: IO[bytes] | None = None
-        self.supported = fcntl is not None
+        self._presence: FileLock | None = None
+        self.supported = True
 
     def __enter__(self) -> Self:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            if self.supported:
-                self._enter()
+            with self.updating():
+                if self.supported:
+                    self._enter()
         except OSError as error:
             raise StoreError(
-                f"{self._folder} cannot be written: {error.strerror or error}; choose another --out or make room"
+                f"{self._folder} cannot be written: {error.strerror or error}; choose another `out=` or make room"
             ) from error
         return self
 
     def _enter(self) -> None:
-        try:
-            alone = _lock(self._locks / "run", fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            self.supported = False
-            return
-        if alone is not None:
+        if not self._others():
             sweep_leftovers(self._folder)
-            alone.close()
-        self._presence = _lock(self._locks / "run", fcntl.LOCK_SH)
+        self._presence = _acquire(self._locks / f"{_RUN}{secrets.token_hex(8)}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._presence is None:
             return
-        with suppress(OSError):
-            fcntl.flock(self._presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for path in self._locks.iterdir():
-                path.unlink(missing_ok=True)
-            self._locks.rmdir()
-        self._presence.close()
+        with suppress(OSError), self.updating():
+            _remove(self._presence)
+            if not self._others():
+                for path in self._locks.iterdir():
+                    path.unlink(missing_ok=True)
+                self._locks.rmdir()
+
+    def _others(self) -> bool:
+        """Whether another run is in the folder; deletes the presence of runs that died. Hold `updating`."""
+        for path in self._locks.glob(f"{_RUN}*"):
+            if self._presence is not None and path == Path(self._presence.lock_file):
+                continue
+            lock = _acquire(path, wait=False)
+            if lock is None:
+                return True
+            _remove(lock)
+        return False
 
     def claim(self, name: str) -> Claim | None:
         """The claim on one video, or None while another run has it."""
-        path = self._locks / sha256(os.fsencode(name)).hexdigest()[:32]
         if not self.supported:
-            return Claim(path, None)
-        file = _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return None if file is None else Claim(path, file)
+            return Claim(None)
+        lock = _acquire(self._locks / sha256(os.fsencode(name)).hexdigest()[:32], wait=False)
+        return None if lock is None else Claim(lock)
 
     @contextmanager
     def updating(self) -> Iterator[None]:
         """Hold the files that describe the whole folder (manifest, failures) for a read, change and write."""
-        if not self.supported:
-            yield
-            return
-        file = _lock(self._locks / "update", fcntl.LOCK_EX)
+        lock = self._update_lock()
         try:
             yield
         finally:
-            assert file is not None
-            file.close()
+            if lock is not None:
+                lock.release()
+
+    def _update_lock(self) -> FileLock | None:
+        if not self.supported:
+            return None
+        try:
+            return _acquire(self._locks / _UPDATE)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            self.supported = False
+            return None
 
 
-def _lock(path: Path, operation: int) -> IO[bytes] | None:
-    """The locked file, or None when LOCK_NB is asked for and another has it.
+def _acquire(path: Path, *, wait: bool = True) -> FileLock | None:
+    """The held lock; None when another has it and `wait` is False.
 
-    The last holder deletes the file and its folder, so a lock counts only while what it is on still lies at `path`.
+    The last run to leave deletes the files and their folder, perhaps between the two steps here; then they are made
+    again. A lock on a deleted file does not count: `FileLock` itself notices that.
     """
     while True:
-        try:
+        with suppress(FileExistsError):  # the folder was deleted while mkdir looked at it
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("ab")
+        # A claim is made by one thread and released by another.
+        lock = FileLock(
+            path,
+            timeout=-1,
+            blocking=wait,
+            thread_local=False,
+            poll_interval=_SECONDS_BETWEEN_TRIES,
+            fallback_to_soft=False,
+        )
+        try:
+            lock.acquire()
+        except Timeout:
+            return None
         except FileNotFoundError:
             continue
         except FileExistsError:
             if path.parent.exists():
                 raise
-            continue  # the folder went away while mkdir looked at it
-        try:
-            fcntl.flock(file, operation)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        except BlockingIOError:
-            file.close()
-            return None
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            file.close()
-            raise
-        file.close()
+            continue
+        return lock
+
+
+def _remove(lock: FileLock) -> None:
+    """Delete the file of a held lock, then release it: whoever waits for it takes a new file."""
+    with suppress(OSError):  # Windows does not delete a file that is open
+        Path(lock.lock_file).unlink()
+    lock.release()
