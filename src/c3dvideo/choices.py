@@ -15,6 +15,9 @@ Crops = Literal["centre", "five", "ten"]
 Tail = Literal["drop", "repeat_last", "shift_back"]
 Short = Literal["error", "repeat_last", "loop"]
 
+# What becomes of a damaged video (`video.reader`).
+Damaged = Literal["error", "keep"]
+
 # The network (`network.c3d`) and how it runs (`inference`).
 Pool5 = Literal["ceil", "symmetric", "floor"]
 Filler = Literal["gaussian", "xavier"]

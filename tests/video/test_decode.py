@@ -287,7 +287,7 @@ def break_all(folder: Path) -> None:
         (break_text, r"'5.png' cannot be read as a picture: cannot identify image file"),
         (break_twin, r"'005.png' and '5.png' have the same frame number; remove one of them"),
         (break_stray, r"'cover.png' does not continue the numbering that begins with '1.png'"),
-        (break_depth, r"'2.png' has more than 8 bits a channel; convert it to 8"),
+        (break_depth, r"'2.png' has more than 8 bits per channel; convert it to 8"),
         (break_all, r"the folder holds no pictures"),
     ],
 )

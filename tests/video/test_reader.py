@@ -108,6 +108,54 @@ def test_damage_is_reported_after_the_clips_before_it(tmp_path: Path, pattern: P
         list(clips)
 
 
+@pytest.mark.parametrize("tail", ["drop", "repeat_last", "shift_back"])
+def test_the_clips_before_the_damage_can_be_kept(tmp_path: Path, pattern: Pattern, tail: str) -> None:
+    path = tmp_path / "a.mkv"
+    write_video(path, [pattern(48, 64, phase) for phase in range(60)], codec="mjpeg", pixel_format="yuvj420p")
+    whole = list(read_clips(path))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 7 // 10])
+    plan = ClipPlan(tail=tail)  # type: ignore[arg-type]
+    with pytest.raises(DecodeError, match="was cut short"):
+        read_clips(path, plan=plan)
+    reader = read_clips(path, plan=plan, damaged="keep")
+    kept = list(reader)
+    assert [clip.start_frame for clip in kept] == [0, 16]
+    for clip, expected in zip(kept, whole, strict=False):
+        np.testing.assert_array_equal(clip.pixels, expected.pixels)
+    assert reader.damage is not None
+    assert reader.damage.endswith("was cut short: FFmpeg stumbles after 41 good frames (File ended prematurely)")
+
+
+def test_damage_before_the_first_clip_is_an_error_even_when_damaged_videos_are_kept(
+    tmp_path: Path, pattern: Pattern
+) -> None:
+    path = tmp_path / "a.mkv"
+    write_video(path, [pattern(48, 64, phase) for phase in range(20)], codec="mjpeg", pixel_format="yuvj420p")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DecodeError, match="was cut short"):
+        list(read_clips(path, plan=ClipPlan(short="repeat_last"), damaged="keep"))
+
+
+def test_a_whole_video_has_no_damage_to_report(tmp_path: Path, pattern: Pattern) -> None:
+    reader = read_clips(lossless(tmp_path / "a.mkv", [pattern(48, 64, n) for n in range(20)]), damaged="keep")
+    assert len(list(reader)) == 1 and reader.damage is None
+
+
+def test_a_frame_folder_is_kept_up_to_its_hole(tmp_path: Path, pattern: Pattern) -> None:
+    from PIL import Image
+
+    for number in range(40):
+        if number != 35:
+            Image.fromarray(pattern(48, 64, number)).save(tmp_path / f"{number}.png")
+    with pytest.raises(DecodeError, match="frame number 35 is missing"):
+        read_clips(tmp_path)
+    reader = read_clips(tmp_path, damaged="keep")
+    assert len(list(reader)) == 2 and reader.n_frames == 35
+    assert reader.damage is not None and "frame number 35 is missing" in reader.damage
+
+
 def peak_megabytes(path: Path) -> float:
     """Peak resident memory of a fresh process that reads every clip of `path`, in MB."""
     script = """

@@ -7,7 +7,8 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from c3dvideo.video.sources import is_url, pictures_in
+from c3dvideo.video.access import is_url
+from c3dvideo.video.frame_folder import pictures_in
 
 
 def content_sha256(path: str) -> str | None:

@@ -3,7 +3,7 @@
 reader = read_clips("a.mp4", plan=ClipPlan(), profile=CAFFE, views=CAFFE.views("centre"))
 for clip in reader:
     clip.pixels                                   # uint8 (V, 3, 16, 112, 112)
-reader.n_frames, reader.fps                       # of the whole video, now that it has been read
+reader.n_frames, reader.fps                       # of the whole video, after the last clip
 """
 
 import time
@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from c3dvideo.errors import ShortVideoError
+from c3dvideo.choices import Damaged
+from c3dvideo.errors import DecodeError, ShortVideoError
 from c3dvideo.video.clips import ClipPlan, stream_clips
+from c3dvideo.video.damage import ADVICE
 from c3dvideo.video.decode import Video, open_video
 from c3dvideo.video.preprocess import CAFFE, Profile, View, prepare_frame
 from c3dvideo.video.resize import Pixels
@@ -37,32 +39,49 @@ class Clip:
 class ClipReader:
     """Iterates over the clips of one video; holds the frames of one clip, whatever the length of the video.
 
-    fps: average frames a second, None for a frame folder. n_frames: frames decoded so far, in the end all.
+    fps: average frames per second, None for a frame folder. n_frames: frames decoded so far, in the end all.
+    damage: after the last clip, the message about the damage at which reading ended; None for a whole video.
     decode_seconds, preprocess_seconds: time spent so far on either; opening counts as decoding.
     """
 
     def __init__(
-        self, video: Video, plan: ClipPlan, profile: Profile, views: Sequence[View], *, decode_seconds: float = 0.0
+        self,
+        video: Video,
+        plan: ClipPlan,
+        profile: Profile,
+        views: Sequence[View],
+        *,
+        damaged: Damaged = "error",
+        decode_seconds: float = 0.0,
     ) -> None:
         self.fps: Fraction | None = video.fps
         self.n_frames = 0
+        self.damage: str | None = None
         self.decode_seconds = decode_seconds
         self.preprocess_seconds = 0.0
         self._video = video
         self._plan = plan
         self._profile = profile
         self._views = tuple(views)
+        self._damaged = damaged
 
     def __iter__(self) -> Iterator[Clip]:
+        n_clips = 0
         with self._video:
             try:
                 for start_frame, prepared in stream_clips(self._prepared(), self._plan):
                     started = time.perf_counter()
                     pixels = np.stack([crops for _, crops in prepared], axis=2)
                     self.preprocess_seconds += time.perf_counter() - started
+                    n_clips += 1
                     yield Clip(start_frame, prepared[0][0], pixels)
             except ShortVideoError as error:
                 raise ShortVideoError(f"{self._video.source!r}: {error}") from None
+            except DecodeError as error:
+                # The tail is not padded here: where the damage begins is not where the video ends.
+                if self._damaged == "error" or n_clips == 0:
+                    raise
+                self.damage = str(error).replace(ADVICE, "")
 
     def _prepared(self) -> Iterator[tuple[float, Pixels]]:
         nothing = np.zeros(0, np.uint8)
@@ -80,15 +99,29 @@ class ClipReader:
 
 
 def read_clips(
-    source: str | Path, *, plan: ClipPlan | None = None, profile: Profile = CAFFE, views: Sequence[View] | None = None
+    source: str | Path,
+    *,
+    plan: ClipPlan | None = None,
+    profile: Profile = CAFFE,
+    views: Sequence[View] | None = None,
+    damaged: Damaged = "error",
+    stall_seconds: float = 60.0,
 ) -> ClipReader:
-    """The clips of a file, frame folder or URL, to be iterated once; the default is the release's plan and crop.
+    """The clips of a file, frame folder or address, to be iterated once; the default is the release's plan and crop.
 
+    damaged: "error" raises DecodeError where a video is damaged; "keep" ends after the last clip that is complete
+        before the damage and sets `damage` on the reader. A video without such a clip raises in both cases.
+    stall_seconds: how long a server may send nothing before DecodeError is raised.
     Raises DecodeError (unreadable, damaged) and ShortVideoError (shorter than one clip, unless plan.short says what to
     do), here or while iterating.
     """
     started = time.perf_counter()
-    video = open_video(source, channel_order=profile.channel_order)
-    views = views or profile.views("centre")
-    opening = time.perf_counter() - started
-    return ClipReader(video, plan or ClipPlan(), profile, views, decode_seconds=opening)
+    video = open_video(source, channel_order=profile.channel_order, damaged=damaged, stall_seconds=stall_seconds)
+    return ClipReader(
+        video,
+        plan or ClipPlan(),
+        profile,
+        views or profile.views("centre"),
+        damaged=damaged,
+        decode_seconds=time.perf_counter() - started,
+    )

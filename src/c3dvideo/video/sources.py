@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from c3dvideo.errors import UsageError
+from c3dvideo.video.access import is_url
+from c3dvideo.video.frame_folder import PICTURE_SUFFIXES, natural_key
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset((
@@ -24,7 +26,6 @@ VIDEO_SUFFIXES = frozenset((
     ".webm", ".wmv", ".y4m",
 ))
 # fmt: on
-PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
 
 @dataclass(frozen=True)
@@ -54,27 +55,6 @@ def find_sources(inputs: Iterable[str | Path]) -> list[Source]:
                     "give the folder above both, or a list of paths"
                 )
     return list(found.values())
-
-
-def natural_key(text: str) -> list[tuple[int, str]]:
-    """Sorting key under which "frame10" comes after "frame9".
-
-    >>> sorted(["frame10", "frame9", "frame1"], key=natural_key)
-    ['frame1', 'frame9', 'frame10']
-    """
-    parts = re.split(r"([0-9]+)", text)
-    return [(int(part), part) if index % 2 else (0, part) for index, part in enumerate(parts)]
-
-
-def is_url(path: str) -> bool:
-    """Whether FFmpeg has to open `path` as it stands: a protocol, not a file."""
-    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", path) is not None
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder in natural order."""
-    pictures = (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and _visible(path.name))
-    return sorted(pictures, key=lambda path: natural_key(path.name))
 
 
 def _expand(given: str) -> Iterator[Source]:

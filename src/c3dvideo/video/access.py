@@ -1,0 +1,82 @@
+"""Which inputs FFmpeg may open: protocols and file formats, by allow-list.
+
+    check_url("rtsp://camera/1")                        # returns; DecodeError for "concat://a|b"
+    av.open(url, container_options=open_options(url))   # and nothing that the input names in turn is opened beyond that
+
+A video file can be a script: a playlist or a concat script names other files and addresses, and FFmpeg opens them.
+Whoever passes files or lists of strangers to this package must be able to rely on that not happening. SECURITY.md
+says the same to users.
+"""
+
+import re
+from pathlib import Path
+
+from c3dvideo.errors import DecodeError
+
+FILE_PROTOCOLS = ("http", "https", "ftp")
+LIVE_PROTOCOLS = ("rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "rtmpts", "rtp", "srtp", "udp", "tcp", "srt", "mmsh")
+
+# What those use themselves. Not among them: "file", and what names further inputs (concat, subfile, data, pipe).
+_CARRIERS = (*FILE_PROTOCOLS, *LIVE_PROTOCOLS, "tls", "crypto", "httpproxy", "udplite", "rtcp", "ffrtmphttp", "mmst")
+
+# Every video format that is one file, and the common audio formats, for which the error can then say what they are.
+# Not among them: playlists and scripts (hls, dash, concat, sdp, imf), devices, numbered pictures (image2), and text,
+# which FFmpeg would draw as a video (tty).
+_FORMATS = (
+    "3dostr,3g2,3gp,4xm,aac,ac3,aiff,alias_pix,amr,amv,anm,apng,apv,asf,asf_o,av1,avi,avr,avs,"
+    "avs2,avs3,bethsoftvid,bfi,bink,bmp_pipe,bmv,c93,cavsvideo,cdg,cdxl,cine,dcstr,dfa,dhav,dirac,"
+    "dnxhd,dpx_pipe,dsicin,dss,dv,dxa,ea,ea_cdata,evc,exr_pipe,film_cpk,filmstrip,fits,flac,flic,"
+    "flv,frm,gdv,gem_pipe,gif,gxf,h261,h263,h264,hdr_pipe,hevc,hnm,ico,idcin,iff,ifv,ingenient,"
+    "ipmovie,ipu,iss,iv8,ivf,ivr,j2k_pipe,jpeg_pipe,jpegls_pipe,jpegxl_anim,jpegxl_pipe,jv,kux,"
+    "lmlm4,luodat,lvf,lxf,m4a,m4v,matroska,mgsts,mj2,mjpeg,mjpeg_2000,mlv,mm,mods,moflex,mov,mp3,"
+    "mp4,mpeg,mpegts,mpegtsraw,mpegvideo,mtv,mv,mvi,mxf,mxg,nc,nsv,nut,nuv,obu,ogg,paf,pam_pipe,"
+    "pbm_pipe,pcx_pipe,pgm_pipe,pgx_pipe,photocd_pipe,pictor_pipe,pmp,png_pipe,ppm_pipe,psd_pipe,"
+    "psxstr,pva,pvf,qdraw_pipe,qoi_pipe,r3d,rl2,rm,roq,rpl,sdr2,ser,sga,sgi_pipe,siff,"
+    "simbiosis_imx,smjpeg,smk,smush,sunrast_pipe,svag,swf,thp,tiertexseq,tiff_pipe,tmv,ty,usm,v210,"
+    "v210x,vbn_pipe,vc1,vc1test,vividas,vivo,vmd,w64,wav,wc3movie,webm,webp_pipe,wtv,xbm_pipe,xmv,"
+    "xpm_pipe,xwd_pipe,yop,yuv4mpegpipe"
+)
+# Playlists are allowed where everything that they name must come over the network, too.
+_NETWORK_FORMATS = "hls,dash,webm_dash_manifest,rtsp,rtp,sdp,live_flv,mpjpeg"
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` is an address, such as rtsp://camera/1, and not a file."""
+    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", path) is not None
+
+
+def is_live(url: str, demuxer: str) -> bool:
+    """Whether losses are to be expected: `url` is a camera or broadcast, not a file on a server."""
+    return _protocol(url) in (*LIVE_PROTOCOLS, "file") or demuxer in _NETWORK_FORMATS.split(",")
+
+
+def check_kind(path: Path) -> None:
+    """Raises DecodeError for what does not exist, and for pipes and devices, which may block for ever."""
+    if not path.exists():
+        raise DecodeError("no such file")
+    if not path.is_file():
+        kind = "a named pipe" if path.is_fifo() else "a device or socket"
+        raise DecodeError(f"it is {kind}, which may never end; save what it delivers as a file and read that")
+
+
+def check_url(url: str) -> None:
+    """Raises DecodeError for an address whose protocol is not allowed."""
+    if _protocol(url) not in ("file", *FILE_PROTOCOLS, *LIVE_PROTOCOLS):
+        raise DecodeError(
+            f"addresses of the protocol {_protocol(url)!r} are not opened; allowed are files, "
+            f"{', '.join((*FILE_PROTOCOLS, *LIVE_PROTOCOLS))}"
+        )
+
+
+def open_options(url: str) -> dict[str, str]:
+    """FFmpeg's options that hold `url`, and everything that its content names, to the allow-lists."""
+    if _protocol(url) == "file":
+        return {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    return {
+        "protocol_whitelist": ",".join(_CARRIERS),
+        "format_whitelist": f"{_FORMATS},{_NETWORK_FORMATS}",
+    }
+
+
+def _protocol(url: str) -> str:
+    return url.partition(":")[0].lower()
