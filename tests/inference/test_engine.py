@@ -87,7 +87,7 @@ def test_threads_do_not_change_a_bit(narrow_network: C3D) -> None:
     x = network_input(narrow_network, clips_of(2))
     expected = WinogradNetwork(narrow_network, ["fc6"], kernels=library)(x)["fc6"]
     for n_threads in (1, 3, 8):
-        other = kernels.Kernels(library.path, n_threads=n_threads)
+        other = kernels.Kernels(library.library, n_threads=n_threads)
         assert torch.equal(WinogradNetwork(narrow_network, ["fc6"], kernels=other)(x)["fc6"], expected)
 
 

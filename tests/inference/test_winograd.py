@@ -71,7 +71,7 @@ def test_neither_threads_nor_their_shares_change_a_bit(frames: int, n_threads: i
     if library is None:
         pytest.skip(kernels.why_missing())
     layer, x = make(70, 100, 0), torch.randn(2, frames, 30, 27, 70)
-    alone, shared = (kernels.Kernels(library.path, n_threads=n) for n in (1, n_threads))
+    alone, shared = (kernels.Kernels(library.library, n_threads=n) for n in (1, n_threads))
     assert torch.equal(CompiledConv("pool2", layer, alone)(x), CompiledConv("pool2", layer, shared)(x))
 
 

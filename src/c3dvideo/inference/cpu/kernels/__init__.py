@@ -60,12 +60,12 @@ class _First(_Numbers):
 class Kernels:
     """The compiled layers, run on as many threads as PyTorch uses. Results do not depend on that number, in any bit."""
 
-    def __init__(self, path: Path, *, n_threads: int | None = None) -> None:
-        self.path = path
-        self._library = ctypes.CDLL(str(path))
-        for count in (self._library.panel, self._library.scratch, self._library.first_scratch):
+    def __init__(self, library: ctypes.CDLL, *, n_threads: int | None = None) -> None:
+        self.library = library
+        self.path = Path(library._name)
+        for count in (self.library.panel, self.library.scratch, self.library.first_scratch):
             count.restype = ctypes.c_long
-        self.panel = int(self._library.panel())  # channels come in multiples of this
+        self.panel = int(self.library.panel())  # channels come in multiples of this
         self.n_threads = n_threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="c3dvideo-kernels")
         self._scratch: list[Tensor] = [torch.empty(0)] * self.n_threads
@@ -114,8 +114,8 @@ class Kernels:
                 **{"tile_begin": index * block, "tile_end": min(tiles, (index + 1) * block)},
                 **{"channel_begin": begin, "channel_end": end},
             )
-            space = self._room(thread, self._library.scratch(ctypes.byref(shape)))
-            self._library.winograd(ctypes.byref(shape), *map(_address, (x, weights, bias, y, space)))
+            space = self._room(thread, self.library.scratch(ctypes.byref(shape)))
+            self.library.winograd(ctypes.byref(shape), *map(_address, (x, weights, bias, y, space)))
 
         self._share([(index, part) for part in range(parts) for index in range(blocks)], compute)
 
@@ -145,8 +145,8 @@ class Kernels:
                 **{"x_frame": x.stride(1), "x_row": x.stride(2), "y_frame": y.stride(1), "y_row": y.stride(2)},
                 **{"frame_begin": begin, "frame_end": min(frames, begin + FIRST_FRAMES)},
             )
-            space = self._room(thread, self._library.first_scratch(ctypes.byref(shape)))
-            self._library.first(ctypes.byref(shape), *map(_address, (x[clip], weights, bias, y[clip], space)))
+            space = self._room(thread, self.library.first_scratch(ctypes.byref(shape)))
+            self.library.first(ctypes.byref(shape), *map(_address, (x[clip], weights, bias, y[clip], space)))
 
         self._share([(clip, begin) for clip in range(len(y)) for begin in range(0, frames, FIRST_FRAMES)], compute)
 
@@ -158,7 +158,7 @@ class Kernels:
 
         def compute(_: int, part: int) -> None:
             sizes = (len(x), depth, outputs, int(relu), outputs * part // parts, outputs * (part + 1) // parts)
-            self._library.linear(*map(_address, (x, weights, bias, y)), *map(ctypes.c_long, sizes))
+            self.library.linear(*map(_address, (x, weights, bias, y)), *map(ctypes.c_long, sizes))
 
         self._share(list(range(parts)), compute)
         return y
@@ -226,4 +226,4 @@ def why_missing() -> str:
 def attempt() -> Kernels | str:
     """The compiled layers, or why there are none."""
     found = compiled.attempt(*SOURCES)
-    return found if isinstance(found, str) else Kernels(compiled.library_path(*SOURCES))
+    return found if isinstance(found, str) else Kernels(found)
