@@ -1,50 +1,25 @@
-"""Files that appear complete or not at all, and the cache folder.
+"""Files that appear complete or not at all, what to say when they cannot, checksums, and the cache folder.
 
 with atomic_file("features/manifest.json") as file:
     file.write(b"{}")
+
+Every file that this program writes goes through `atomic_file`, `atomic_text` or `atomic_path`, and every line that it
+appends through `writing`: a full disk or a read-only folder raises one error with the reason and what to do next.
 """
 
 import errno
+import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from io import TextIOWrapper
+from pathlib import Path, PurePath
 from typing import IO
 
-from c3dvideo.errors import StoreError
-
-
-@contextmanager
-def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path`, complete and on disk, when the block ends without an error."""
-    path = Path(path)
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise StoreError(
-            f"{path} could not be written: {error.strerror or error}; nothing was left behind, "
-            "the same command goes on from here"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def sweep_leftovers(folder: str | Path) -> None:
-    """Delete the temporary files that killed writers left under `folder`; only while nobody else writes there."""
-    for path in Path(folder).rglob(".*.tmp"):
-        if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name):
-            path.unlink(missing_ok=True)
-
+from c3dvideo.errors import C3DVideoError, StoreError, UsageError
 
 _REASONS = {
     errno.ENOENT: "it does not exist",
@@ -52,6 +27,8 @@ _REASONS = {
     errno.EPERM: "permission is denied",
     errno.EISDIR: "it is a folder",
     errno.ENOTDIR: "a part of its path is a file, not a folder",
+    errno.EEXIST: "a part of its path is a file, not a folder",
+    errno.ENOTEMPTY: "a folder of that name is in the way",
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the file system is read-only",
@@ -61,6 +38,91 @@ _REASONS = {
     errno.EMFILE: "too many files are open",
     errno.EIO: "the disk reports an input/output error",
 }
+_ADVICE = {
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EFBIG: "raise the limit (ulimit -f) or choose another place",
+    errno.EROFS: "choose a place where you may write",
+    errno.EACCES: "choose a place where you may write",
+    errno.EPERM: "choose a place where you may write",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+@contextmanager
+def atomic_file(path: str | Path, *, error: type[C3DVideoError] = StoreError, sync: bool = True) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `path`, complete, when the block ends without an error.
+
+    sync: also wait until it is on disk, so that it survives a power cut. An OSError in the block is raised as `error`,
+    which has it as its cause; then nothing is left behind and an older file at `path` stays as it was.
+    """
+    with atomic_path(path, error=error) as temporary, temporary.open("wb") as file:
+        yield file
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+    if sync:
+        with writing(path, error=error):
+            _sync_folder(Path(path).parent)
+
+
+@contextmanager
+def atomic_text(path: str | Path, *, error: type[C3DVideoError] = StoreError, sync: bool = True) -> Iterator[IO[str]]:
+    """`atomic_file` for UTF-8 text, whose line ends are written as they are.
+
+    Bytes of file names that are not UTF-8 (surrogates in Python) come out as those bytes.
+    """
+    with atomic_file(path, error=error, sync=sync) as file:
+        text = TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        yield text
+        text.detach()  # writes what is buffered and leaves the file open, to be put on disk
+
+
+@contextmanager
+def atomic_path(path: str | Path, *, error: type[C3DVideoError] = StoreError) -> Iterator[Path]:
+    """A temporary path beside `path`, for libraries that open a path; it takes the name `path` when the block ends.
+
+    Raises as `atomic_file` does. Nothing waits for the disk.
+    """
+    path = Path(path)
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with writing(path, error=error):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def writing(path: str | Path, *, error: type[C3DVideoError] = StoreError) -> Iterator[None]:
+    """Raise an OSError of the block as `error`: "out/a.npy could not be written: the disk is full; free some space"."""
+    try:
+        yield
+    except OSError as cause:
+        advice = _ADVICE.get(cause.errno or 0)
+        message = f"{path} could not be written: {os_reason(cause)}"
+        if cause.errno == errno.ENOSPC:
+            message += f" ({_free_bytes(Path(path)) / 1e6:.1f} MB free)"
+        raise error(f"{message}; {advice}" if advice else message) from cause
+    except ValueError as cause:  # a NUL or a lone surrogate in the path; other ValueErrors are not about files
+        if not _is_possible(path):
+            raise error(f"{str(path)!r} could not be written: {os_reason(cause)}") from cause
+        raise
+
+
+def path_inside(folder: str | Path, name: str, suffix: str = "") -> Path:
+    """`folder`/`name` with `suffix` behind the whole name, for a name that came from a file or a list.
+
+    Slashes in `name` are folders below `folder`. Raises UsageError for a name that would lead out of it: an absolute
+    one, or one with a part `..`, also between backslashes.
+    """
+    pure = PurePath(name)
+    if not pure.parts or pure.anchor or ".." in re.split(r"[/\\]", name) or "\0" in name:
+        raise UsageError(f"{name!r} is no name below a folder: expected a relative path without '..'")
+    return Path(folder, *pure.parts[:-1], pure.parts[-1] + suffix)
 
 
 def os_reason(error: OSError | ValueError) -> str:
@@ -73,12 +135,51 @@ def os_reason(error: OSError | ValueError) -> str:
     return _REASONS.get(error.errno or 0, (error.strerror or str(error) or type(error).__name__).lower())
 
 
+def file_sha256(path: str | Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal; raises OSError when it cannot be read."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sweep_leftovers(folder: str | Path) -> None:
+    """Delete the temporary files that killed writers left under `folder`; only while nobody else writes there."""
+    for path in Path(folder).rglob(".*.tmp"):
+        if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name):
+            with suppress(OSError):  # a read-only folder: leftovers do no harm
+                path.unlink()
+
+
 def cache_folder() -> Path:
-    """Where libraries and fetched weights go: $C3DVIDEO_CACHE, else c3dvideo under $XDG_CACHE_HOME or ~/.cache."""
+    """Where libraries and fetched weights go: $C3DVIDEO_CACHE, else c3dvideo under $XDG_CACHE_HOME or ~/.cache.
+
+    Raises UsageError when none of them is known.
+    """
     own = os.environ.get("C3DVIDEO_CACHE")
     if own:
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c3dvideo"
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base or Path.home() / ".cache") / "c3dvideo"
+    except RuntimeError as error:
+        raise UsageError(
+            "there is no home folder for the cache; set the environment variable C3DVIDEO_CACHE"
+        ) from error
+
+
+def _free_bytes(path: Path) -> int:
+    """Free space where `path` would be; 0 when the system does not say."""
+    for folder in path.absolute().parents:
+        with suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return 0
+
+
+def _is_possible(path: str | Path) -> bool:
+    """Whether any file could have this path."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from c3dvideo.features.store import (
     list_features,
     read_failures,
     read_features,
+    read_layer_names,
     read_manifest,
     read_metadata,
     settle_failures,
@@ -130,7 +132,7 @@ def test_parts_that_do_not_belong_together(change: dict[str, Any], message: str)
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut"])
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(StoreError, match=r"a\.npz is no readable file of c3dvideo features .*extract again"):
+    with pytest.raises(StoreError, match=r"a\.npz is not a file of c3dvideo features: .*extract again"):
         read_features(tmp_path / "a.npz")
 
 
@@ -148,22 +150,105 @@ def test_every_cut_and_every_flipped_byte_of_the_arrays_is_noticed(tmp_path: Pat
 
 
 def test_other_arrays_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"none\.npz does not exist"):
+    with pytest.raises(StoreError, match=r"none\.npz could not be read: it does not exist"):
         read_features(tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", fc6=np.zeros((2, 3)))
     with pytest.raises(StoreError, match="metadata"):
         read_features(tmp_path / "other.npz")
     np.save(tmp_path / "bare.npy", np.zeros(3))
-    with pytest.raises(StoreError, match="single array"):
+    with pytest.raises(StoreError, match=r"it is no whole \.npz archive"):
         read_features(tmp_path / "bare.npy")
     np.savez(tmp_path / "pickled.npz", metadata=np.array([{}], dtype=object))
-    with pytest.raises(StoreError, match="allow_pickle"):
+    with pytest.raises(StoreError, match="expected numbers or text, not Python objects"):
         read_features(tmp_path / "pickled.npz")
 
 
-@pytest.mark.parametrize("name", ["", "/etc/a.mp4", "../a.mp4", "sub/../../a.mp4"])
+def foreign(folder: Path, *, save: Any = np.savez, **changes: Any) -> Path:
+    """A feature file with some of its arrays replaced, added, or with None left out."""
+    arrays: dict[str, Any] = {
+        "fc6": np.ones((3, 5), np.float32),
+        "start_frame": np.arange(3) * 16,
+        "start_seconds": np.arange(3) * 0.64,
+        "metadata": np.array(json.dumps({"name": "a.mp4"})),
+        **changes,
+    }
+    save(folder / "a.npz", **{name: array for name, array in arrays.items() if array is not None})
+    return folder / "a.npz"
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_features_saved_by_numpy_are_features(tmp_path: Path, save: Any) -> None:
+    features = read_features(foreign(tmp_path, save=save))
+    assert features.layers["fc6"].shape == (3, 5)
+    assert read_layer_names(tmp_path / "a.npz") == ("fc6",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"start_frame": np.array([0, np.inf, 1])}, "'start_frame' holds floats (float64), expected integers"),
+        ({"start_frame": np.array([0, -1, 1])}, "a clip starts at a frame or a time that no video has"),
+        ({"start_frame": np.array([0, 2**62, 1])}, "a clip starts at a frame or a time that no video has"),
+        ({"start_seconds": np.array([0, np.inf, 1])}, "a clip starts at a frame or a time that no video has"),
+        ({"start_frame": np.arange(3, dtype=np.int32)}, "start_frame is int32"),
+        ({"start_frame": np.arange(4)}, "start_frame (4,)"),
+        ({"start_frame": np.array(0)}, "start_frame ()"),
+        ({"start_frame": None}, "it has no array 'start_frame'"),
+        ({"metadata": None}, "it has no array 'metadata'"),
+        ({"metadata": np.array("[" * 100_000)}, "it is nested too deeply"),
+        ({"metadata": np.array('{"name": 3}')}, "its metadata does not name the video"),
+        ({"metadata": np.array("{}")}, "its metadata does not name the video"),
+        ({"metadata": np.array("no")}, "it is not JSON"),
+        ({"metadata": np.array([1, 2])}, "'metadata' holds integers"),
+        ({"metadata": np.array([{}], dtype=object)}, "not Python objects"),
+        ({"fc6": np.array([object()])}, "not Python objects"),
+        ({"fc6": np.ones((3, 5))}, "layer fc6 is float64"),
+        ({"fc6": np.ones((3, 0), np.float32)}, "layer fc6 is float32 (3, 0)"),
+        ({"fc6": np.ones((2, 5), np.float32)}, "layer fc6 is float32 (2, 5); expected float32 with 3 rows"),
+        ({"fc6": np.float32(1)}, "layer fc6 is float32 ()"),
+        ({"fc6": np.array(["a", "b", "c"])}, "'fc6' holds text"),
+        ({"fc6": None}, "0 layers"),
+    ],
+)
+def test_foreign_arrays_that_are_no_features_are_refused_by_name(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    path = foreign(tmp_path, **changes)
+    with pytest.raises(StoreError) as error:
+        read_features(path)
+    assert reason in str(error.value)
+    assert str(error.value).startswith(f"{path} is not a file of c3dvideo features: ") or "line 1, is not" in str(
+        error.value
+    )
+    assert str(error.value).endswith("; if it once was, delete it and extract again")
+
+
+@pytest.mark.parametrize(
+    "name", ["../up", "x/../../up", "/abs", "a/b", "a\\b", "..\\up", ".", "..", "", "a\0b", "a" * 101, "C:up", "a\nb"]
+)
+def test_the_name_of_a_layer_is_never_a_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match="cannot be the name of a layer"):
+        VideoFeatures(**{**vars(some_features()), "layers": {name: np.zeros((3, 5), np.float32)}})
+    if "\0" not in name:  # which no archive can hold
+        with pytest.raises(StoreError, match="cannot be the name of a layer"):
+            read_features(foreign(tmp_path, **{name: np.zeros((3, 5), np.float32)}))
+
+
+def test_a_bomb_of_features_takes_bounded_memory(tmp_path: Path) -> None:
+    path = foreign(tmp_path, save=np.savez_compressed, fc6=np.zeros((3, 24 << 20), np.float32))
+    assert path.stat().st_size < 1 << 20
+    tracemalloc.start()
+    with pytest.raises(StoreError, match="it is cut short or too large"):
+        read_features(path)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "/etc/a.mp4", "../a.mp4", "sub/../../a.mp4", "..", "..\\a", "a\\..\\b", "a\0b"]
+)
 def test_names_stay_inside_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="is no name of a video"):
+    with pytest.raises(UsageError, match="is no name below a folder"):
         feature_path(tmp_path, name)
 
 
@@ -196,7 +281,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(np.lib.format, "write_array", full)
-    with pytest.raises(StoreError, match=r"a\.npz could not be written: No space left on device; nothing") as error:
+    with pytest.raises(StoreError, match=r"a\.npz could not be written: the disk is full .* free some space") as error:
         write_features(path, some_features(seed=2))
     assert isinstance(error.value.__cause__, OSError)
     assert path.read_bytes() == before
@@ -234,7 +319,7 @@ def test_a_folder_never_mixes_two_settings(tmp_path: Path) -> None:
     assert (tmp_path / "manifest.json").read_text() == text
     assert json.loads(text)["fingerprint"] == here.fingerprint
     assert read_manifest(tmp_path) == here
-    with pytest.raises(StoreError, match=r"plan\.stride_frames is 16 there and 8 here.*choose another --out"):
+    with pytest.raises(StoreError, match=r"plan\.stride_frames is 16 there and 8 here.*choose another `out=`"):
         claim_folder(tmp_path, there, version="1")
 
 
@@ -253,7 +338,7 @@ def test_a_folder_that_lost_its_manifest_is_known_by_its_files(tmp_path: Path) -
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) is None
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(StoreError, match=r"manifest\.json is damaged"):
+    with pytest.raises(StoreError, match=r"manifest\.json, line 1, is not the manifest .*it is damaged: delete it"):
         read_manifest(tmp_path)
 
 
@@ -277,6 +362,46 @@ def test_failures_survive_a_crash_and_leave_when_solved(tmp_path: Path) -> None:
     assert read_failures(tmp_path) == [second, again]
     assert settle_failures(tmp_path, solved=["a.mp4", "b.mp4"]) == []
     assert not (tmp_path / "failures.jsonl").exists()
+
+
+def test_lines_that_record_no_failure_are_skipped(tmp_path: Path) -> None:
+    good = Failure(name="a", path="a", stage="decode", message="m")
+    lines = [
+        json.dumps({"name": "b", "path": "b", "stage": 3, "message": "m"}).encode(),
+        json.dumps({"name": "c"}).encode(),
+        b"[" * 100_000,
+        b'{"name": "\xff"}',
+        b"null",
+        b"\0" * 50,
+        json.dumps(vars(good)).encode(),
+        b'{"name": "cut',
+    ]
+    (tmp_path / "failures.jsonl").write_bytes(b"\n".join(lines))
+    assert read_failures(tmp_path) == [good]
+    assert settle_failures(tmp_path, solved=[]) == [good]
+    (tmp_path / "failures.jsonl").unlink()
+    (tmp_path / "failures.jsonl").mkdir()
+    with pytest.raises(StoreError, match=r"failures\.jsonl is not a list of failures: it is a folder; delete it"):
+        read_failures(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[1]", b"{}", b'{"settings": []}', b'{"settings": ' * 5000, b"\xff", b"{\0}", b'{"settings": null}'],
+)
+def test_any_damage_to_the_manifest_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(StoreError, match=r"manifest\.json.* is not the manifest .*delete it, and the next run"):
+        claim_folder(tmp_path, Manifest(settings={}), version="1")
+    (tmp_path / "manifest.json").unlink()
+    claim_folder(tmp_path, Manifest(settings={}), version="1")
+    assert read_manifest(tmp_path) == Manifest(settings={})
+
+
+def test_files_whose_settings_are_no_settings_do_not_decide_about_a_folder(tmp_path: Path) -> None:
+    write_features(tmp_path / "a.npz", some_features("a", settings=[1, 2]))
+    write_features(tmp_path / "b.npz", some_features("b", settings=None))
+    claim_folder(tmp_path, Manifest(settings={"weights": "aa"}), version="1")
 
 
 def test_failures_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -1,33 +1,39 @@
-"""Stored features: one self-describing .npz a video, one manifest.json and one failures.jsonl a folder.
+"""Stored features: one self-describing .npz per video, one manifest.json and one failures.jsonl per folder.
 
     for name, path in list_features("features/"):
         features = read_features(path)
         features.layers["fc6"]        # float32 (n_clips, 4096)
         features.start_seconds        # float64 (n_clips,)
 
-The features of `sub/a.mp4` lie in `sub/a.mp4.npz`. A file holds one array a layer under the layer's name, `start_frame`
-and `start_seconds` a clip, and `metadata`, a JSON string; numpy alone reads it. Its bytes depend on its content only.
-A file appears under its name complete or not at all, whatever stops the writer.
+The features of `sub/a.mp4` lie in `sub/a.mp4.npz`. A file holds one array per layer under the layer's name,
+`start_frame` and `start_seconds` with a number per clip, and `metadata`, a JSON string; numpy alone reads it. Its bytes
+depend on its content only. A file appears under its name complete or not at all, whatever stops the writer. Whatever a
+file of another origin holds, reading it gives features or StoreError, in memory bounded by `c3dvideo.reading_arrays`.
 """
 
 import json
+import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from c3dvideo.errors import StoreError, UsageError
-from c3dvideo.files import atomic_file
+from c3dvideo.errors import StoreError
+from c3dvideo.files import atomic_file, path_inside, writing
+from c3dvideo.reading import ForeignFile, read_json, read_json_lines
+from c3dvideo.reading_arrays import Arrays, read_npz
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 FAILURES = "failures.jsonl"
 _OTHER_ARRAYS = ("start_frame", "start_seconds", "metadata")
+# A layer's name becomes part of file names, so it can never be a path.
+_LAYER_NAME = re.compile(r"\w[\w.+-]{0,99}")
+_LARGEST_FRAME = 2**48
 
 Array = np.ndarray[Any, Any]
 
@@ -51,12 +57,6 @@ class VideoFeatures:
     metadata: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        n_clips = len(self.start_frame)
-        for name, array in self.layers.items():
-            if array.dtype != np.float32 or array.ndim < 2 or len(array) != n_clips:
-                raise StoreError(
-                    f"{self.name}: layer {name} is {array.dtype} {array.shape}; expected float32 with {n_clips} rows"
-                )
         if self.start_frame.dtype != np.int64 or self.start_seconds.dtype != np.float64:
             raise StoreError(
                 f"{self.name}: start_frame is {self.start_frame.dtype} and start_seconds {self.start_seconds.dtype}; "
@@ -65,8 +65,21 @@ class VideoFeatures:
         if not self.layers or self.start_frame.ndim != 1 or self.start_seconds.shape != self.start_frame.shape:
             raise StoreError(
                 f"{self.name}: {len(self.layers)} layers, start_frame {self.start_frame.shape}, start_seconds "
-                f"{self.start_seconds.shape}; expected at least one layer and one start a clip"
+                f"{self.start_seconds.shape}; expected at least one layer, and one start per clip"
             )
+        if ((self.start_frame < 0) | (self.start_frame > _LARGEST_FRAME)).any() or np.isinf(self.start_seconds).any():
+            raise StoreError(f"{self.name}: a clip starts at a frame or a time that no video has")
+        for name, array in self.layers.items():
+            _check_layer(self.name, name, array, n_clips=len(self.start_frame))
+
+
+def _check_layer(video: str, name: str, array: Array, *, n_clips: int) -> None:
+    if not _LAYER_NAME.fullmatch(name):
+        raise StoreError(
+            f"{video}: {name[:60]!r} cannot be the name of a layer; expected letters, digits and _.+- as in 'fc6'"
+        )
+    if array.dtype != np.float32 or array.ndim < 2 or len(array) != n_clips or 0 in array.shape[1:]:
+        raise StoreError(f"{video}: layer {name} is {array.dtype} {array.shape}; expected float32 with {n_clips} rows")
 
 
 def descriptor(array: Array) -> Array:
@@ -81,58 +94,62 @@ def descriptor(array: Array) -> Array:
 
 def feature_path(folder: str | Path, name: str) -> Path:
     """Where the features of the video called `name` lie under `folder`; raises UsageError for a name that leaves it."""
-    parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts:
-        raise UsageError(f"{name!r} is no name of a video: expected a path relative to the input folder, without '..'")
-    return Path(folder, *parts[:-1], parts[-1] + ".npz")
+    return path_inside(folder, name, ".npz")
 
 
 def list_features(folder: str | Path) -> list[tuple[str, Path]]:
     """The name of every video with features under `folder`, e.g. "sub/a.mp4", and its file; sorted by name."""
     root = Path(folder)
     if not root.is_dir():
-        raise StoreError(f"{root} is no folder of features; make one with: c3dvideo extract VIDEOS --out {root}")
+        raise StoreError(f"{root} is no folder of features; make one with `c3dvideo extract VIDEOS --out {root}`")
     found = (path for path in root.rglob("*.npz") if path.is_file())
     return sorted((path.relative_to(root).as_posix().removesuffix(".npz"), path) for path in found)
 
 
 def read_features(path: str | Path) -> VideoFeatures:
     """The features stored in one file; raises StoreError when it is missing, damaged or something else."""
-    with _opened(path) as arrays:
-        metadata = json.loads(str(arrays["metadata"]))
-        layers = {name: arrays[name] for name in arrays.files if name not in _OTHER_ARRAYS}
-        return VideoFeatures(
-            name=metadata["name"],
-            layers=layers,
-            start_frame=arrays["start_frame"],
-            start_seconds=arrays["start_seconds"],
-            metadata=metadata,
-        )
+    file = _feature_file(path)
+    with read_npz(file) as arrays:
+        metadata = _metadata(arrays, file)
+        try:
+            return VideoFeatures(
+                name=metadata["name"],
+                layers={name: arrays.array(name, kinds="f") for name in arrays.names if name not in _OTHER_ARRAYS},
+                start_frame=arrays.array("start_frame", kinds="i"),
+                start_seconds=arrays.array("start_seconds", kinds="f"),
+                metadata=metadata,
+            )
+        except StoreError as error:
+            raise error if str(path) in str(error) else file.wrong(str(error)) from error
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The metadata of one feature file, without its arrays; raises StoreError as `read_features` does."""
-    with _opened(path) as arrays:
-        return dict(json.loads(str(arrays["metadata"])))
+    file = _feature_file(path)
+    with read_npz(file) as arrays:
+        return _metadata(arrays, file)
 
 
-@contextmanager
-def _opened(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """An .npz file open for reading, with every way in which it can be wrong raised as StoreError."""
-    try:
-        with Path(path).open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-            with arrays:
-                yield arrays
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} does not exist") from error
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise StoreError(
-            f"{path} is no readable file of c3dvideo features ({type(error).__name__}: {error}); "
-            "if it once was, delete it and extract again"
-        ) from error
+def read_layer_names(path: str | Path) -> tuple[str, ...]:
+    """The layers in one feature file, without reading their arrays; raises StoreError as `read_features` does."""
+    with read_npz(_feature_file(path)) as arrays:
+        return tuple(name for name in arrays.names if name not in _OTHER_ARRAYS)
+
+
+def _feature_file(path: str | Path) -> ForeignFile:
+    return ForeignFile(
+        path,
+        error=StoreError,
+        expected="a file of c3dvideo features",
+        advice="if it once was, delete it and extract again",
+    )
+
+
+def _metadata(arrays: Arrays, file: ForeignFile) -> dict[str, Any]:
+    metadata = arrays.json("metadata")
+    if not isinstance(metadata.get("name"), str):
+        raise file.wrong("its metadata does not name the video")
+    return metadata
 
 
 def write_features(path: str | Path, features: VideoFeatures) -> None:
@@ -169,7 +186,7 @@ class Manifest:
         return sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: "Manifest") -> list[str]:
-        """One line a setting that is not the same: "plan.stride_frames is 16 there and 8 here" (self is there)."""
+        """One line per setting that is not the same: "plan.stride_frames is 16 there and 8 here" (self is there)."""
         there, here = _flat(self.settings), _flat(other.settings)
         return [
             f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
@@ -192,18 +209,24 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def read_manifest(folder: str | Path) -> Manifest | None:
     """The manifest of a folder of features, None when it has none; raises StoreError when it is damaged."""
     path = Path(folder, MANIFEST)
-    try:
-        return Manifest(settings=dict(json.loads(path.read_text())["settings"]))
-    except FileNotFoundError:
+    file = ForeignFile(
+        path,
+        error=StoreError,
+        expected="the manifest of a folder of features",
+        advice="it is damaged: delete it, and the next run makes it again from the feature files",
+    )
+    if not path.exists():
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is damaged ({error}); delete it, the feature files know their settings") from error
+    settings = read_json(file).get("settings")
+    if not isinstance(settings, dict):
+        raise file.wrong("it has no object 'settings'")
+    return Manifest(settings=settings)
 
 
 def claim_folder(folder: str | Path, manifest: Manifest, *, version: str) -> None:
     """Make `folder` one that holds features of `manifest`, writing manifest.json where there is none.
 
-    Raises StoreError when it holds features of other settings, naming each that differs. Hold `update_lock`.
+    Raises StoreError when it holds features of other settings, naming each that differs. Hold `FolderLocks.updating`.
     """
     found = read_manifest(folder)
     if found is None:
@@ -224,17 +247,17 @@ def _refuse_foreign_files(folder: str | Path, manifest: Manifest) -> None:
     """Raise StoreError when a folder without a manifest has a feature file of other settings."""
     for _, path in list_features(folder):
         try:
-            settings = read_metadata(path)["settings"]
-        except (StoreError, KeyError):
+            settings = read_metadata(path).get("settings")
+        except StoreError:
             continue
-        if settings != manifest.settings:
+        if isinstance(settings, dict) and settings != manifest.settings:
             raise _foreign(path, Manifest(settings=settings), manifest)
 
 
 def _foreign(where: str | Path, there: Manifest, here: Manifest) -> StoreError:
     differences = "; ".join(there.differences(here))
     return StoreError(
-        f"{where} holds features of other settings: {differences}. A folder never mixes two: choose another --out, "
+        f"{where} holds features of other settings: {differences}. A folder never mixes two: choose another `out=`, "
         "or use the settings of that folder"
     )
 
@@ -250,39 +273,42 @@ class Failure:
 
 
 def read_failures(folder: str | Path) -> list[Failure]:
-    """The latest failure of each video recorded in a folder, sorted by name; a line cut off by a crash is skipped."""
+    """The latest failure of each video recorded in a folder, sorted by name; lines that record none are skipped.
+
+    Such a line is what a crash cuts off. Raises StoreError when the file cannot be read.
+    """
     path = Path(folder, FAILURES)
-    if not path.is_file():
+    if not path.exists():
         return []
+    advice = "delete it: it only lists what failed"
+    lines, _ = read_json_lines(ForeignFile(path, error=StoreError, expected="a list of failures", advice=advice))
     latest: dict[str, Failure] = {}
-    for line in path.read_text().splitlines():
-        try:
-            failure = Failure(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        latest[failure.name] = failure
+    for line in lines:
+        if line.keys() == Failure.__dataclass_fields__.keys() and all(
+            isinstance(value, str) for value in line.values()
+        ):
+            latest[line["name"]] = Failure(**line)
     return [latest[name] for name in sorted(latest)]
 
 
 def append_failure(folder: str | Path, failure: Failure) -> None:
-    """Record one failure at once, so that a crash does not lose it. Hold `update_lock`."""
-    try:
-        with Path(folder, FAILURES).open("ab") as file:
-            # A line that a crash cut off must not swallow this one, so every line starts on its own.
-            separator = b"" if file.tell() == 0 else b"\n"
-            file.write(separator + json.dumps(asdict(failure)).encode())
-    except OSError as error:
-        raise StoreError(f"{Path(folder, FAILURES)} could not be written: {error.strerror or error}") from error
+    """Record one failure at once, so that a crash does not lose it. Hold `FolderLocks.updating`."""
+    path = Path(folder, FAILURES)
+    with writing(path), path.open("ab") as file:
+        # A line that a crash cut off must not swallow this one, so every line starts on its own.
+        separator = b"" if file.tell() == 0 else b"\n"
+        file.write(separator + json.dumps(asdict(failure)).encode())
 
 
 def settle_failures(folder: str | Path, solved: Iterable[str]) -> list[Failure]:
-    """Rewrite failures.jsonl sorted and without the names in `solved`; returns what stays. Hold `update_lock`."""
+    """Rewrite failures.jsonl, sorted and without `solved`; returns what stays. Hold `FolderLocks.updating`."""
     gone = set(solved)
     left = [failure for failure in read_failures(folder) if failure.name not in gone]
     path = Path(folder, FAILURES)
-    if not left:
-        path.unlink(missing_ok=True)
-    else:
+    if left:
         with atomic_file(path) as file:
             file.writelines(json.dumps(asdict(failure)).encode() + b"\n" for failure in left)
+    else:
+        with writing(path):
+            path.unlink(missing_ok=True)
     return left

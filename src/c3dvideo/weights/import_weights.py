@@ -9,7 +9,6 @@ arrays; the profile and the class names are those that belong to the file. What 
 """
 
 import bz2
-import hashlib
 import io
 import re
 import struct
@@ -26,6 +25,7 @@ import torch
 from c3dvideo import __version__
 from c3dvideo.choices import Pool5, Pool5Order
 from c3dvideo.errors import UsageError, WeightsError
+from c3dvideo.files import file_sha256
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import CONFIG, assemble
 from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile
@@ -95,7 +95,7 @@ def import_weights(
     network.provenance = {
         "file": file.name,
         "layout": found.layout,
-        "file_sha256": _sha256(file),
+        "file_sha256": file_sha256(file),
         "mean_file": mean.name if mean else None,
         "notes": notes,
         "version": __version__,
@@ -292,8 +292,3 @@ def read_class_names(file: Path) -> tuple[str, ...]:
     if all(len(parts) == 2 and parts[0].isdigit() for parts in numbered):
         lines = [parts[1] for parts in numbered]
     return tuple(lines)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

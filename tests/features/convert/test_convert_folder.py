@@ -147,7 +147,7 @@ def test_videos_that_cannot_be_written_are_named_and_the_others_written(tmp_path
     assert list(summary.failures) == ["b.mp4", "c.mp4", "d.mp4"]
     assert "fc6 has NaN or infinite values in 1 of 4 clips, the first at frame 32" in summary.failures["b.mp4"]
     assert summary.failures["c.mp4"] == "c.mp4 has no clips"
-    assert "no readable file of c3dvideo features" in summary.failures["d.mp4"]
+    assert "is not a file of c3dvideo features" in summary.failures["d.mp4"]
     with h5py.File(tmp_path / "all.hdf5") as file:
         assert list(file) == ["v_a"]
 
