@@ -12,7 +12,7 @@ import pytest
 from c3dvideo.choices import Layout
 from c3dvideo.cli import training_commands as training
 from c3dvideo.datasets.read import read_dataset
-from c3dvideo.training.settings import Recipe
+from c3dvideo.training.settings import TrainSettings
 
 Run = Callable[..., tuple[int, str, str]]
 TINY = ("--width", 0.06, "--fc-width", 16, "--crop-size", 32, "--batch-size", 4, "--epochs", 1, "--test-clips", 1)
@@ -39,7 +39,7 @@ def test_split_then_train_then_resume(run: Run, videos: Path) -> None:
     code, out, err = run("train", "split.csv", "--videos", videos, "--out", "run", *TINY, "--resume", "--json")
     assert code == 0 and json.loads(out)["val"]["n_videos"] == 4, err
     code, _, err = run("train", "split.csv", "--videos", videos, "--out", "run", *TINY)
-    assert code == 2 and "already holds a run; go on with it (--resume)" in err
+    assert code == 2 and "already holds a run; continue it with `--resume`, or choose another `--out`" in err
 
 
 def test_train_on_a_folder_names_what_it_left_out(run: Run, videos: Path) -> None:
@@ -99,11 +99,11 @@ def test_depth_study(run: Run, videos: Path) -> None:
     assert code == 0 and json.loads(out)[0]["temporal_depths"] == [1, 1, 1, 1, 1]
 
 
-def test_every_choice_of_a_recipe_is_an_option_with_the_same_choices() -> None:
+def test_every_setting_is_an_option_with_the_same_choices() -> None:
     options = inspect.signature(training.train).parameters
-    missing = {field.name for field in fields(Recipe)} - set(options)
+    missing = {field.name for field in fields(TrainSettings)} - set(options)
     assert not missing
-    for field in fields(Recipe):
+    for field in fields(TrainSettings):
         choices = getattr(field.type, "__args__", ())
         if choices and isinstance(choices[0], str):
             assert set(choices) <= set(options[field.name].annotation.__origin__.__args__[0].__args__)

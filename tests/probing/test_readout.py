@@ -10,7 +10,7 @@ from c3dvideo import C3D
 from c3dvideo.errors import UsageError
 from c3dvideo.probing.readout import as_frames, decode_labels, linear_accuracy
 from c3dvideo.synthetic import TASKS
-from c3dvideo.training.pretraining import PROFILE
+from c3dvideo.training.pretraining.pretraining_input import PROFILE
 from c3dvideo.training.pretraining.whitening import fit_convolutions
 
 

@@ -12,7 +12,7 @@ from c3dvideo.training.augment import Normalise, fixed_crop, resized_crop, train
 from c3dvideo.training.forward import fast_logits
 from c3dvideo.training.initial import initial_network
 from c3dvideo.training.sampling import release_draws
-from c3dvideo.training.settings import make_recipe
+from c3dvideo.training.settings import make_settings
 
 
 def test_auto_is_bf16_only_where_hardware_multiplies_it_and_gradients_are_right(
@@ -52,10 +52,10 @@ def test_gradients_are_found_wrong_when_they_are(monkeypatch: pytest.MonkeyPatch
     machine.bf16_gradients_are_right.cache_clear()
 
 
-@pytest.mark.parametrize("settings", [{}, {"batch_norm": False}, {"network": "c3d_small", "temporal_depths": (1,) * 5}])
-def test_fast_logits_are_those_of_the_network_and_so_are_the_gradients(settings: dict[str, Any]) -> None:
-    recipe = make_recipe(width=0.1, crop_size=32, dropout=0.0, **settings)
-    network = initial_network(recipe, ["a", "b", "c"], None).train()
+@pytest.mark.parametrize("changes", [{}, {"batch_norm": False}, {"network": "c3d_small", "temporal_depths": (1,) * 5}])
+def test_fast_logits_are_those_of_the_network_and_so_are_the_gradients(changes: dict[str, Any]) -> None:
+    settings = make_settings(width=0.1, crop_size=32, dropout=0.0, **changes)
+    network = initial_network(settings, ["a", "b", "c"], None).train()
     clips = torch.randn(3, 3, 16, 32, 32)
     results = []
     for forward in (network, lambda clips: fast_logits(network, clips)):
@@ -67,8 +67,8 @@ def test_fast_logits_are_those_of_the_network_and_so_are_the_gradients(settings:
 
 
 def test_fast_logits_in_bf16_are_close() -> None:
-    recipe = make_recipe(width=0.1, crop_size=32, dropout=0.0)
-    network = initial_network(recipe, ["a", "b", "c"], None).train()
+    settings = make_settings(width=0.1, crop_size=32, dropout=0.0)
+    network = initial_network(settings, ["a", "b", "c"], None).train()
     network.head.weight.data.normal_()
     clips = torch.randn(6, 3, 16, 32, 32)
     exact = fast_logits(network, clips)
@@ -79,14 +79,14 @@ def test_fast_logits_in_bf16_are_close() -> None:
 
 
 def test_a_mean_volume_is_taken_off_before_crop_and_mirror() -> None:
-    recipe = replace(make_recipe("release", crop_size=32), flip=True)
+    settings = replace(make_settings("release", crop_size=32), flip=True)
     volume = torch.rand(3, 16, 37, 49) * 255
     normalise = Normalise(1.0, volume, torch.ones(3, 1, 1, 1))
     pixels = torch.randint(0, 256, (5, 16, 3, 37, 49), dtype=torch.uint8)
     draws = release_draws(3, 0, 5, height_margin=5, width_margin=17)
     labels, generator = torch.zeros(5, dtype=torch.int64), torch.Generator()
     arguments: dict[str, Any] = {"n_classes": 2, "crop": (32, 2, 8), "generator": generator}
-    found, _ = train_batch(pixels, labels, normalise, recipe, draws=draws, **arguments)
+    found, _ = train_batch(pixels, labels, normalise, settings, draws=draws, **arguments)
     whole = normalise(pixels.transpose(1, 2).float())
     assert torch.equal(found, fixed_crop(whole, draws, 32))
     boxes = torch.tensor([[1.0, 3.0, 20.0, 25.0]] * 5)
@@ -99,5 +99,5 @@ def test_a_mean_volume_is_taken_off_before_crop_and_mirror() -> None:
 
 
 def test_the_release_stays_in_fp32() -> None:
-    assert make_recipe("release").precision == make_recipe("release", fine_tuning=True).precision == "fp32"
-    assert make_recipe().precision == make_recipe(fine_tuning=True).precision == "auto"
+    assert make_settings("release").precision == make_settings("release", fine_tuning=True).precision == "fp32"
+    assert make_settings().precision == make_settings(fine_tuning=True).precision == "auto"

@@ -13,15 +13,17 @@ from c3dvideo.synthetic import MOTION_TASKS
 from c3dvideo.synthetic.figures import PARTS
 from c3dvideo.synthetic.maps import MOVES
 from c3dvideo.training.folding import with_batch_norm
-from c3dvideo.training.pretraining import PretrainRecipe, gradients, pretrain
+from c3dvideo.training.pretraining import gradients
 from c3dvideo.training.pretraining.batches import ALL_TASKS, BLOCK, NOT_ASKED, Batch, batches, draw_any
 from c3dvideo.training.pretraining.gradients import steps_of_stills
 from c3dvideo.training.pretraining.objectives import Heads
+from c3dvideo.training.pretraining.pretraining_run import pretrain
+from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 from c3dvideo.training.pretraining.views import random_view
 from c3dvideo.training.pretraining.whitening import fit_convolutions, gather_layer, sample_patches, whitened_units
 from c3dvideo.weights.load import load_weights
 
-TINY = PretrainRecipe(
+TINY = PretrainSettings(
     stages=((4,), (4,), (4,), (4,), (4,)),
     fc_width=8,
     filter_clips=4,
@@ -88,7 +90,7 @@ def test_fitting_can_be_interrupted_between_layers() -> None:
 
 
 def test_a_run_leaves_a_weights_folder_that_is_the_network(tmp_path: Path) -> None:
-    network = pretrain(tmp_path / "run", recipe=TINY, device="cpu")
+    network = pretrain(tmp_path / "run", settings=TINY, device="cpu")
     stored = load_weights(tmp_path / "run/weights")
     assert stored.profile == network.profile and stored.profile.mean != "volume"
     assert stored.classes == network.classes and len(stored.classes) == 8
@@ -96,17 +98,17 @@ def test_a_run_leaves_a_weights_folder_that_is_the_network(tmp_path: Path) -> No
     for name, array in network.state_dict().items():
         assert array.isfinite().all()
         assert stored.state_dict()[name].allclose(array, rtol=2e-3, atol=1e-4)
-    with pytest.raises(UsageError, match="another recipe"):
-        pretrain(tmp_path / "run", recipe=dataclasses.replace(TINY, seed=1), device="cpu")
+    with pytest.raises(UsageError, match="other settings"):
+        pretrain(tmp_path / "run", settings=dataclasses.replace(TINY, seed=1), device="cpu")
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = dataclasses.replace(TINY, still_steps=3, n_steps=3)
+    settings = dataclasses.replace(TINY, still_steps=3, n_steps=3)
     monkeypatch.setattr(gradients, "_CHECKPOINT_EVERY", 2)
     # The head is fitted after the part that resumes.
     monkeypatch.setattr("c3dvideo.training.pretraining.pretraining_run._fit_head", lambda *args: None)
     monkeypatch.setattr(gradients, "batches", lambda *args, **kwargs: batches(*args, **kwargs, n_workers=0))
-    whole = weights_of(pretrain(tmp_path / "whole", recipe=recipe, device="cpu"))
+    whole = weights_of(pretrain(tmp_path / "whole", settings=settings, device="cpu"))
 
     step = gradients._Run._loss
     calls: list[object] = []
@@ -120,8 +122,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(gradients._Run, "_loss", stop_in_each_phase)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            pretrain(tmp_path / "stopped", recipe=recipe, device="cpu")
-    resumed = weights_of(pretrain(tmp_path / "stopped", recipe=recipe, device="cpu"))
+            pretrain(tmp_path / "stopped", settings=settings, device="cpu")
+    resumed = weights_of(pretrain(tmp_path / "stopped", settings=settings, device="cpu"))
     assert len(calls) == 12, "steps after the last checkpoint are taken again, and no others"
     convolutions = [name for name in whole if name.startswith("conv")]
     assert len(convolutions) == 10

@@ -13,7 +13,7 @@ from c3dvideo.network.c3d import C3D
 from c3dvideo.training.augment import Normalise, fixed_crop
 from c3dvideo.training.optim import CaffeSGD, make_optimizer, step_factor
 from c3dvideo.training.sampling import mean_volume, release_draws
-from c3dvideo.training.settings import make_recipe
+from c3dvideo.training.settings import make_settings
 from c3dvideo.video.preprocess import CAFFE
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "release_sgd.npz"
@@ -37,7 +37,7 @@ def train_as_released(
     network: C3D, batches: list[tuple[torch.Tensor, torch.Tensor]], *, lr: float, stepsize: int | None = None
 ) -> list[float]:
     """Losses of one update a batch with the optimizer of the preset, on input that is ready."""
-    optimizer = make_optimizer(network, make_recipe("release", learning_rate=lr, weight_decay=0.0005))
+    optimizer = make_optimizer(network, make_settings("release", learning_rate=lr, weight_decay=0.0005))
     factor = (lambda update: 1.0) if stepsize is None else (lambda update: step_factor(update, stepsize=stepsize))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     losses = []
@@ -86,7 +86,7 @@ def test_learning_rate_is_inside_the_velocity_and_counted_from_one() -> None:
 
 def test_biases_learn_twice_as_fast_and_do_not_decay() -> None:
     network = C3D(num_classes=3, stages=((2,), (2,), (2,), (2,), (2,)), fc_width=4)
-    groups = make_optimizer(network, make_recipe("release")).param_groups
+    groups = make_optimizer(network, make_settings("release")).param_groups
     assert {(g["name"].split(".")[1], g["lr"], g["weight_decay"]) for g in groups} == {
         ("weight", 0.003, 0.005),
         ("bias", 0.006, 0.0),

@@ -15,7 +15,8 @@ from c3dvideo.errors import DatasetError, StoreError
 from c3dvideo.training import augment, sampling
 from c3dvideo.training.frames import load_frames
 from c3dvideo.training.initial import scratch_profile
-from c3dvideo.training.settings import make_recipe
+from c3dvideo.training.optim import learning_rate_factor
+from c3dvideo.training.settings import make_settings
 from c3dvideo.video.preprocess import CAFFE
 
 
@@ -37,13 +38,13 @@ def test_every_valid_start_is_drawn_the_last_too() -> None:
 
 
 def test_every_valid_crop_is_drawn_by_the_modern_rule() -> None:
-    recipe, generator = make_recipe(crops="any"), torch.Generator().manual_seed(0)
+    settings, generator = make_settings(crops="any"), torch.Generator().manual_seed(0)
     draws = np.concatenate(
-        [augment.draw_crops(500, (16, 59), recipe, centre=(8, 29), generator=generator) for _ in range(8)]
+        [augment.draw_crops(500, (16, 59), settings, centre=(8, 29), generator=generator) for _ in range(8)]
     )
     assert set(draws[:, 0]) == set(range(17)) and set(draws[:, 1]) == set(range(60)) and set(draws[:, 2]) == {0, 1}
-    recipe = make_recipe(crops="centre", flip=False)
-    assert augment.draw_crops(2, (16, 59), recipe, centre=(8, 29), generator=generator).tolist() == [[8, 29, 0]] * 2
+    settings = make_settings(crops="centre", flip=False)
+    assert augment.draw_crops(2, (16, 59), settings, centre=(8, 29), generator=generator).tolist() == [[8, 29, 0]] * 2
 
 
 @given(st.integers(1, 100), st.integers(1, 12))
@@ -61,11 +62,11 @@ def test_short_videos_repeat_their_last_frame() -> None:
 
 
 def test_release_sampling_takes_each_listed_clip_once_an_epoch() -> None:
-    frames, recipe = Counted(40, 15, 16), make_recipe("release", batch_size=2)
-    draws = sampling.training_draws(frames, [0, 1, 2], recipe, starts=[None, None, None])
+    frames, settings = Counted(40, 15, 16), make_settings("release", batch_size=2)
+    draws = sampling.training_draws(frames, [0, 1, 2], settings, starts=[None, None, None])
     assert draws == [(0, 0), (0, 16), (2, 0)]  # 15 frames are too few; the tail of 8 is dropped
-    assert sampling.training_draws(frames, [0, 2], recipe, starts=[24, None, 1]) == [(0, 24)]
-    modern = make_recipe(clips_per_video=2)
+    assert sampling.training_draws(frames, [0, 2], settings, starts=[24, None, 1]) == [(0, 24)]
+    modern = make_settings(clips_per_video=2)
     assert sampling.training_draws(frames, [0, 1], modern, starts=[None] * 3) == [(0, None)] * 2 + [(1, None)] * 2
 
 
@@ -73,10 +74,10 @@ def test_release_sampling_takes_each_listed_clip_once_an_epoch() -> None:
 def test_an_epoch_shows_no_clip_twice_on_all_devices_together(
     n: int, batch_size: int, world: int, accumulate: int
 ) -> None:
-    recipe = make_recipe(batch_size=batch_size, accumulate=accumulate)
+    settings = make_settings(batch_size=batch_size, accumulate=accumulate)
     shown: list[int] = []
     for rank in range(world):
-        batches = sampling.TrainingBatches([(i, None) for i in range(n)], recipe, rank=rank, world=world)
+        batches = sampling.TrainingBatches([(i, None) for i in range(n)], settings, rank=rank, world=world)
         batches.set_epoch(3)
         listed = list(batches)
         assert len(listed) == len(batches)
@@ -88,7 +89,7 @@ def test_an_epoch_shows_no_clip_twice_on_all_devices_together(
 
 def test_epochs_differ_and_repeat_with_the_seed() -> None:
     def order(epoch: int, **changes: Any) -> list[int]:
-        batches = sampling.TrainingBatches([(i, None) for i in range(20)], make_recipe(batch_size=5, **changes))
+        batches = sampling.TrainingBatches([(i, None) for i in range(20)], make_settings(batch_size=5, **changes))
         batches.set_epoch(epoch)
         return [draw.example for batch in batches for draw in batch]
 
@@ -96,18 +97,40 @@ def test_epochs_differ_and_repeat_with_the_seed() -> None:
     assert order(0) != order(0, seed=1)
 
 
-def test_steps_become_whole_epochs_or_a_short_one() -> None:
-    def lengths(**changes: Any) -> tuple[int, int, int]:
-        batches = sampling.TrainingBatches([(i, None) for i in range(40)], make_recipe(batch_size=4, **changes))
-        return batches.n_epochs, batches.updates, len(batches)
+def test_steps_are_exact_and_shorten_the_last_epoch() -> None:
+    def lengths(n_clips: int = 40, **changes: Any) -> tuple[int, list[int]]:
+        batches = sampling.TrainingBatches([(i, None) for i in range(n_clips)], make_settings(batch_size=4, **changes))
+        counts = []
+        for epoch in range(batches.n_epochs):
+            batches.set_epoch(epoch)
+            counts.append(len(list(batches)))
+            assert counts[-1] == len(batches)
+        assert batches.total == sum(counts)
+        return batches.n_updates, counts
 
-    assert lengths(epochs=3) == (3, 10, 10)
-    assert lengths(steps=25) == (2, 10, 10)
-    assert lengths(steps=4, accumulate=2) == (1, 4, 8)
+    assert lengths(epochs=3) == (30, [10, 10, 10])
+    assert lengths(steps=25) == (25, [10, 10, 5])
+    assert lengths(steps=20) == (20, [10, 10])
+    assert lengths(steps=4, accumulate=2) == (4, [8])  # the 5 updates of an epoch are cut to 4
+    assert lengths(steps=6, accumulate=2) == (6, [10, 2])
+    assert lengths(steps=3, n_clips=3) == (3, [1, 1, 1])
+    assert lengths(steps=2, n_clips=10, accumulate=4) == (2, [3, 3])  # too few clips: each epoch is one update
+
+
+def test_the_release_makes_60_000_updates_in_stages_of_20_000() -> None:
+    """On 2,431 batches per epoch, about the size of UCF101, whole epochs would make 60,775."""
+    settings = make_settings("release")
+    batches = sampling.TrainingBatches([(i, 0) for i in range(2431 * 30 + 7)], settings)
+    assert batches.n_updates == 60_000 and batches.updates == 2431 and batches.n_epochs == 25
+    batches.set_epoch(24)
+    assert len(batches) == 60_000 - 24 * 2431
+    factor = learning_rate_factor(settings, batches.n_updates)
+    falls = [update for update in range(1, 60_000) if factor(update) < factor(update - 1)]
+    assert falls == [19_999, 39_999, 59_999]  # counted from 0; the solver counts from 1
 
 
 def test_balanced_sampling_shows_classes_equally_often() -> None:
-    batches = sampling.TrainingBatches([(i, None) for i in range(100)], make_recipe(batch_size=10))
+    batches = sampling.TrainingBatches([(i, None) for i in range(100)], make_settings(batch_size=10))
     batches.balance(np.array([0] * 90 + [1] * 10))
     rare = 0
     for epoch in range(20):
@@ -117,7 +140,7 @@ def test_balanced_sampling_shows_classes_equally_often() -> None:
 
 
 def test_samples_are_functions_of_seed_epoch_and_position() -> None:
-    samples = sampling.ClipSamples(Counted(40), np.array([2]), make_recipe())
+    samples = sampling.ClipSamples(Counted(40), np.array([2]), make_settings())
     one, same, other = (samples[sampling.Draw(epoch, 5, 0)] for epoch in (0, 0, 1))
     assert torch.equal(one["pixels"], same["pixels"]) and not torch.equal(one["pixels"], other["pixels"])
     assert one["pixels"].shape == (16, 3, 2, 2) and one["target"] == 2
@@ -150,12 +173,12 @@ def test_colour_changes_a_whole_clip_alike() -> None:
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix", "both"])
 def test_mixing_keeps_targets_in_step_with_pixels(kind: str) -> None:
-    recipe = make_recipe(**({"mixup": 1.0, "cutmix": 1.0} if kind == "both" else {kind: 1.0}))
+    settings = make_settings(**({"mixup": 1.0, "cutmix": 1.0} if kind == "both" else {kind: 1.0}))
     labels = torch.arange(4)
     clips = labels.float().view(4, 1, 1, 1, 1).expand(4, 3, 2, 16, 16)
     for seed in range(20):
         one_hot = torch.nn.functional.one_hot(labels, 4).float()
-        mixed, targets = augment.mix(clips, one_hot, recipe, torch.Generator().manual_seed(seed))
+        mixed, targets = augment.mix(clips, one_hot, settings, torch.Generator().manual_seed(seed))
         assert torch.allclose(targets.sum(1), torch.ones(4))
         assert torch.allclose(mixed.mean(dim=(1, 2, 3, 4)), targets @ torch.arange(4.0), atol=1e-4)
 
@@ -167,7 +190,7 @@ def generated(root: Path, moving_square: Callable[..., Path], n: int = 3) -> Dat
 
 
 def test_cache_holds_what_decoding_gives(tmp_path: Path, moving_square: Callable[..., Path]) -> None:
-    dataset, profile = generated(tmp_path / "v", moving_square), scratch_profile(make_recipe(crop_size=32))
+    dataset, profile = generated(tmp_path / "v", moving_square), scratch_profile(make_settings(crop_size=32))
     (tmp_path / "v/bad.mp4").write_bytes(b"not a video")
     examples = (*dataset.examples, Example("bad.mp4", "x"), Example("0.mp4", "x", start_seconds=0.08, end_seconds=0.2))
     dataset = Dataset(examples, ("x",), root=dataset.root)
@@ -186,7 +209,7 @@ def test_cache_holds_what_decoding_gives(tmp_path: Path, moving_square: Callable
 def test_cache_outlives_a_kill_and_serves_other_data_sets(
     tmp_path: Path, moving_square: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset, profile = generated(tmp_path / "v", moving_square), scratch_profile(make_recipe(crop_size=32))
+    dataset, profile = generated(tmp_path / "v", moving_square), scratch_profile(make_settings(crop_size=32))
     expected = load_frames(dataset, profile).clip(1, np.arange(9))
     cache = tmp_path / "cache"
     load_frames(Dataset(dataset.examples[:1], ("x",), root=dataset.root), profile, cache=cache)
@@ -211,7 +234,7 @@ def test_when_no_video_can_be_read_the_first_reason_is_told(tmp_path: Path) -> N
 def test_a_full_disk_is_named(
     tmp_path: Path, moving_square: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset, profile = generated(tmp_path / "v", moving_square), scratch_profile(make_recipe(crop_size=32))
+    dataset, profile = generated(tmp_path / "v", moving_square), scratch_profile(make_settings(crop_size=32))
 
     def full(*arguments: object) -> int:
         raise OSError(28, "No space left on device")

@@ -1,12 +1,14 @@
 """`c3dvideo synthesize` and `c3dvideo pretrain`: generated clips, and a network that has seen nothing else."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from c3dvideo.cli.output import print_json
+from c3dvideo.cli.setting_options import with_settings
 from c3dvideo.errors import UsageError
+from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 
 
 def synthesize(
@@ -58,48 +60,30 @@ def synthesize(
     typer.echo(f"{n_clips} videos and {table}")
 
 
+def _default(name: str) -> str:
+    return str(getattr(PretrainSettings(), name))
+
+
+@with_settings(PretrainSettings, defaults=_default)
 def pretrain(
     *,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; an unfinished one is continued.")],
-    still_steps: Annotated[
-        int, typer.Option("--still-steps", min=0, help="Gradient steps on single frames, after the closed form.")
-    ] = 0,
-    steps: Annotated[
-        int, typer.Option("--steps", min=0, help="Gradient steps on clips and single frames, after those.")
-    ] = 0,
-    crop: Annotated[int, typer.Option("--crop", help="Pixels of a view in gradient steps; a multiple of 32.")] = 64,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Scenes a gradient step.")] = 32,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Of AdamW, at its peak.")] = 2e-3,
     full_width: Annotated[
-        bool, typer.Option("--full-width", help="The paper's widths (64 to 512, fc 4096); wants a GPU.")
+        bool, typer.Option("--full-width", help="The paper's widths (64 to 512, fc 4096); needs a GPU.")
     ] = False,
-    filter_clips: Annotated[int, typer.Option("--filter-clips", min=2, help="Clips that the filters see.")] = 64,
-    fc_clips: Annotated[int, typer.Option("--fc-clips", min=2, help="Clips that fc6 and fc7 see.")] = 512,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    **settings: Any,
 ) -> None:
     """Make a weights folder from generated clips alone.
 
     The shipped one was made with --still-steps 1500 --steps 2500.
     """
     from c3dvideo.network.c3d import STAGES
-    from c3dvideo.training.pretraining import NARROW_STAGES, PretrainRecipe
-    from c3dvideo.training.pretraining import pretrain as run
+    from c3dvideo.training.pretraining.pretraining_run import pretrain as run
 
-    recipe = PretrainRecipe(
-        seed=seed,
-        stages=STAGES if full_width else NARROW_STAGES,
-        fc_width=4096 if full_width else 1024,
-        filter_clips=filter_clips,
-        fc_clips=fc_clips,
-        still_steps=still_steps,
-        n_steps=steps,
-        crop=crop,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-    )
-    network = run(out, recipe=recipe, device=device)
+    widths: dict[str, Any] = {"stages": STAGES, "fc_width": 4096} if full_width else {}
+    network = run(out, settings=PretrainSettings(**widths, **settings), device=device)
     weights = out / "weights"
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     if as_json:

@@ -5,13 +5,16 @@ dataset = read_csv("labels.csv", root="my_videos")
 """
 
 import csv
+import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from c3dvideo.datasets.examples import SPLIT_NAMES, Dataset, Example
 from c3dvideo.errors import DatasetError, UsageError
+from c3dvideo.files import atomic_file
 from c3dvideo.video.sources import find_sources
 
 
@@ -75,12 +78,17 @@ def write_csv(dataset: Dataset, file: str | Path) -> None:
     used = [
         n for n in names if n in ("path", "label") or any(getattr(e, n) not in ("", None) for e in dataset.examples)
     ]
-    with Path(file).open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(used)
-        for example in dataset.examples:
-            values = [getattr(example, name) for name in used]
-            writer.writerow(["" if value is None else value for value in values])
+    write_table(file, used, [{name: getattr(example, name) for name in used} for example in dataset.examples])
+
+
+def write_table(file: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a CSV file, complete or not at all; None becomes an empty cell. Raises StoreError when it cannot be."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_file(file) as stream:
+        stream.write(text.getvalue().encode())
 
 
 def _row_to_example(row: Mapping[str, str | None], where: str) -> Example:

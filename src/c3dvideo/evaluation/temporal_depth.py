@@ -56,7 +56,7 @@ def depth_study(
     data: as in `train`, with its validation part. changes: of the recipe, as in `train`, such as width, epochs, flip;
         the network is the paper's small one unless `network` says otherwise. note: told a line a finished network.
     """
-    from c3dvideo.training.settings import LAST
+    from c3dvideo.training.run_folder import LAST
     from c3dvideo.training.train import train
 
     unknown = [name for name in names if name not in DEPTHS]

@@ -1,6 +1,6 @@
 """From a batch of uint8 clips to network input: crop, flip, colour and mixing, on whole batches and on any device.
 
-    inputs, targets = train_batch(pixels, labels, normalise, recipe, n_classes=7, crop=(112, 8, 29), generator=random)
+    inputs, targets = train_batch(pixels, labels, normalise, settings, n_classes=7, crop=(112, 8, 29), generator=random)
 
 Every random number comes from the CPU generator that is passed in, so that a run draws the same on every device. A mean
 volume is cropped and mirrored with the clip, which is to take it off before, as the release does, in fewer steps.
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from c3dvideo.training.sampling import Ints
-from c3dvideo.training.settings import Recipe
+from c3dvideo.training.settings import TrainSettings
 from c3dvideo.video.preprocess import Profile
 
 
@@ -60,7 +60,7 @@ def train_batch(
     pixels: Tensor,
     labels: Tensor,
     normalise: Normalise,
-    recipe: Recipe,
+    settings: TrainSettings,
     *,
     n_classes: int,
     crop: tuple[int, int, int],
@@ -75,17 +75,17 @@ def train_batch(
     n, height, width = len(pixels), pixels.shape[-2], pixels.shape[-1]
     targets = functional.one_hot(labels, n_classes).float()
     cut: Callable[[Tensor], Tensor]
-    if recipe.crops == "resized":
-        boxes = draw_boxes(n, height, width, recipe.crop_area, generator)
-        cut = partial(resized_crop, boxes=boxes, size=size, flips=draw_flips(n, recipe, generator))
+    if settings.crops == "resized":
+        boxes = draw_boxes(n, height, width, settings.crop_area, generator)
+        cut = partial(resized_crop, boxes=boxes, size=size, flips=draw_flips(n, settings, generator))
     else:
         if draws is None:
-            draws = draw_crops(n, (height - size, width - size), recipe, centre=(top, left), generator=generator)
+            draws = draw_crops(n, (height - size, width - size), settings, centre=(top, left), generator=generator)
         cut = partial(fixed_crop, draws=draws, size=size)
     clips = cut(as_float(pixels))
-    if recipe.colour:
-        clips = jitter_colour(clips, recipe.colour, generator)
-    return mix(normalise.cut(clips, cut), targets, recipe, generator)
+    if settings.colour:
+        clips = jitter_colour(clips, settings.colour, generator)
+    return mix(normalise.cut(clips, cut), targets, settings, generator)
 
 
 def centre_batch(pixels: Tensor, normalise: Normalise, crop: tuple[int, int, int]) -> Tensor:
@@ -113,22 +113,22 @@ def jitter_colour(clips: Tensor, strength: float, generator: torch.Generator) ->
 
 
 def draw_crops(
-    n: int, room: tuple[int, int], recipe: Recipe, *, centre: tuple[int, int], generator: torch.Generator
+    n: int, room: tuple[int, int], settings: TrainSettings, *, centre: tuple[int, int], generator: torch.Generator
 ) -> Ints:
     """Rows of top, left, mirrored, int64 (n, 3): every position from 0 to the room that is left, both ends included."""
     draws = np.empty((n, 3), np.int64)
-    if recipe.crops == "centre":
+    if settings.crops == "centre":
         draws[:, 0], draws[:, 1] = centre
     else:
         draws[:, 0] = torch.randint(0, room[0] + 1, (n,), generator=generator).numpy()
         draws[:, 1] = torch.randint(0, room[1] + 1, (n,), generator=generator).numpy()
-    draws[:, 2] = draw_flips(n, recipe, generator).numpy()
+    draws[:, 2] = draw_flips(n, settings, generator).numpy()
     return draws
 
 
-def draw_flips(n: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def draw_flips(n: int, settings: TrainSettings, generator: torch.Generator) -> Tensor:
     """One bool a clip: whether it is mirrored, half of them."""
-    return torch.rand(n, generator=generator) < (0.5 if recipe.flip else 0.0)
+    return torch.rand(n, generator=generator) < (0.5 if settings.flip else 0.0)
 
 
 def fixed_crop(clips: Tensor, draws: Ints, size: int) -> Tensor:
@@ -168,14 +168,14 @@ def resized_crop(clips: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tens
     return cut.view(n, channels, frames, size, size)
 
 
-def mix(clips: Tensor, targets: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def mix(clips: Tensor, targets: Tensor, settings: TrainSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The batch blended with itself in another order: whole clips (mixup) or a box through all frames (cutmix).
 
     The share that stays comes from beta(alpha, alpha); where both are wanted, half of the batches get one each.
     """
-    both = recipe.mixup > 0 and recipe.cutmix > 0
-    cut = recipe.cutmix > 0 and (not both or bool(torch.rand((), generator=generator) < 0.5))
-    alpha = recipe.cutmix if cut else recipe.mixup
+    both = settings.mixup > 0 and settings.cutmix > 0
+    cut = settings.cutmix > 0 and (not both or bool(torch.rand((), generator=generator) < 0.5))
+    alpha = settings.cutmix if cut else settings.mixup
     if alpha <= 0 or len(clips) < 2:
         return clips, targets
     gamma = torch._standard_gamma(torch.full((2,), float(alpha)), generator=generator)

@@ -1,7 +1,7 @@
 """The clips of a training run: which examples train, validate and test, and the loaders that bring their pixels.
 
-clips = Clips(dataset, frames, recipe, workers=0)
-probabilities, targets = judge(network, clips, "val", n_clips=10)
+clips = Clips(dataset, frames, settings, workers=0)
+probabilities, targets = predict_split(network, clips, "val", n_clips=10)
 """
 
 from collections.abc import Iterator
@@ -30,26 +30,26 @@ from c3dvideo.training.sampling import (
     evaluation_batches,
     training_draws,
 )
-from c3dvideo.training.settings import Recipe
+from c3dvideo.training.settings import TrainSettings
 from c3dvideo.video.preprocess import Profile, corner
 
 
 class Clips:
     """The clips of a run: which examples train, validate and test, and the loaders that bring their pixels."""
 
-    def __init__(self, dataset: Dataset, frames: Frames, recipe: Recipe, workers: int) -> None:
+    def __init__(self, dataset: Dataset, frames: Frames, settings: TrainSettings, workers: int) -> None:
         readable = tuple(
             replace(e, split=e.split if n else "") for e, n in zip(dataset.examples, frames.n_frames, strict=True)
         )
         check_for_training(replace(dataset, examples=readable))
-        self.examples, self.frames, self.recipe, self.workers = readable, frames, recipe, workers
+        self.examples, self.frames, self.settings, self.workers = readable, frames, settings, workers
         self.targets = dataset.targets()
         self.starts = [example.start_frame for example in readable]
-        self.samples = ClipSamples(frames, self.targets, recipe)
-        self.draws = training_draws(frames, self.of("train"), recipe, starts=self.starts)
+        self.samples = ClipSamples(frames, self.targets, settings)
+        self.draws = training_draws(frames, self.of("train"), settings, starts=self.starts)
         if not self.draws:
             raise DatasetError(
-                f"no training video has the {recipe.clip_length * recipe.sampling_rate} frames of one clip; "
+                f"no training video has the {settings.clip_length * settings.sampling_rate} frames of one clip; "
                 "lower the sampling rate, or take the preset modern, which repeats the last frame"
             )
 
@@ -59,7 +59,7 @@ class Clips:
 
     def in_order(self, *, step: int = 1) -> Iterator[Pixels]:
         """One clip of every `step`-th draw of an epoch, at its start or the first frame, in the data set's order."""
-        length, rate = self.recipe.clip_length, self.recipe.sampling_rate
+        length, rate = self.settings.clip_length, self.settings.sampling_rate
         for example, start in self.draws[::step]:
             n_frames = int(self.frames.n_frames[example])
             yield self.frames.clip(example, clip_indices(start or 0, n_frames, clip_length=length, sampling_rate=rate))
@@ -73,15 +73,15 @@ class Clips:
 
     def training_batches(self, *, rank: int = 0, world: int = 1) -> TrainingBatches:
         """The batches of an epoch for one of `world` processes."""
-        batches = TrainingBatches(self.draws, self.recipe, rank=rank, world=world)
-        if self.recipe.balance == "sampling":
+        batches = TrainingBatches(self.draws, self.settings, rank=rank, world=world)
+        if self.settings.balance == "sampling":
             batches.balance(self.targets)
         return batches
 
     def evaluation(self, split: str, n_clips: int, *, rank: int = 0, world: int = 1) -> DataLoader[dict[str, Any]]:
         """A loader of at most `n_clips` clips a video."""
         chosen = self.of(split)[rank::world] or self.of(split)[:1]  # no device may be left without work
-        return self.loader(evaluation_batches(self.frames, chosen, n_clips, self.recipe, starts=self.starts))
+        return self.loader(evaluation_batches(self.frames, chosen, n_clips, self.settings, starts=self.starts))
 
     def loader(self, batches: Any) -> DataLoader[dict[str, Any]]:
         """A loader of the clips of `batches`, lists of `Draw`."""
@@ -114,14 +114,14 @@ def mean_probabilities(sums: dict[int, Tensor], targets: Ints) -> tuple[Tensor, 
 
 
 @torch.inference_mode()
-def judge(network: C3D, clips: Clips, split: str, n_clips: int) -> tuple[Tensor, Tensor]:
+def predict_split(network: C3D, clips: Clips, split: str, n_clips: int) -> tuple[Tensor, Tensor]:
     """Mean class probabilities (n, classes) and class index (n,) of the videos of a split, at the centre crop."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     normalise = Normalise.of(network.profile, network.mean_volume).to(device)
     crop = centre_crop(network.profile)
     sums: dict[int, Tensor] = {}
-    for batch in track(clips.evaluation(split, n_clips), f"judging {split}", unit="batches"):
+    for batch in track(clips.evaluation(split, n_clips), f"evaluating {split}", unit="batches"):
         add_probabilities(sums, network, centre_batch(batch["pixels"].to(device), normalise, crop), batch)
     network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return mean_probabilities(sums, clips.targets)

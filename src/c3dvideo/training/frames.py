@@ -118,8 +118,8 @@ def stored_size(profile: Profile) -> tuple[int, int]:
 
 def _fill(dataset: Dataset, profile: Profile, folder: Path, *, workers: int, description: str) -> Frames:
     """Decode what the cache lacks; frames are appended before they are indexed, so that the index is never ahead."""
-    recipe = {k: v for k, v in asdict(profile).items() if k in ("channel_order", "interpolation") or "resize" in k}
-    name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    resizing = {k: v for k, v in asdict(profile).items() if k in ("channel_order", "interpolation") or "resize" in k}
+    name = hashlib.sha256(json.dumps(resizing, sort_keys=True).encode()).hexdigest()[:16]
     memory, index = folder / f"{name}.u8", folder / f"{name}.jsonl"
     known = _read_index(index)
     frame_bytes = 3 * stored_size(profile)[0] * stored_size(profile)[1]

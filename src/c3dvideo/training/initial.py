@@ -1,7 +1,7 @@
-"""The network a run starts with: fresh, or from other weights with a fresh last layer; and what its input will be.
+"""The network a run starts with: fresh, or from other weights with a fresh last layer; and the mean of its input.
 
-network = initial_network(recipe, classes, init=None)
-set_input(network, recipe, clips)
+network = initial_network(settings, classes, init=None)
+set_input(network, settings, clips)
 """
 
 import math
@@ -17,28 +17,28 @@ from c3dvideo.errors import UsageError
 from c3dvideo.network.c3d import C3D, SMALL_STAGES, STAGES
 from c3dvideo.training.folding import with_batch_norm
 from c3dvideo.training.sampling import Pixels, mean_volume
-from c3dvideo.training.settings import Recipe
+from c3dvideo.training.settings import TrainSettings
 from c3dvideo.video.preprocess import CAFFE, Profile
 
 
-def initial_network(recipe: Recipe, classes: Sequence[str], init: C3D | None) -> C3D:
-    """A network with one output a class, drawn from torch's generator, and the layers of `init` that the recipe takes.
+def initial_network(settings: TrainSettings, classes: Sequence[str], init: C3D | None) -> C3D:
+    """A network with one output per class, drawn from torch's generator, with the copied layers of `init`.
 
-    With `init`, its architecture and profile are taken over; without, the recipe's.
+    With `init`, architecture and profile are its own; without, they follow the settings.
     """
-    network = _fresh(recipe, len(classes)) if init is None else _copied(recipe, len(classes), init)
+    network = _fresh(settings, len(classes)) if init is None else _copied(settings, len(classes), init)
     network.classes = tuple(classes)
     return network
 
 
-def set_input(network: C3D, recipe: Recipe, clips: Iterable[Pixels]) -> None:
-    """Give the network's profile the mean (and standard deviation) that the recipe wants.
+def set_input(network: C3D, settings: TrainSettings, clips: Iterable[Pixels]) -> None:
+    """Set the mean (and standard deviation) of the network's profile, in place.
 
-    clips: uint8 (T, 3, H, W) of training clips in a fixed order; every tenth is looked at, as in the release.
+    clips: uint8 (T, 3, H, W) of training clips in a fixed order; every tenth is used, as in the release.
     """
-    if recipe.mean == "weights":
+    if settings.mean == "weights":
         return
-    if recipe.mean == "volume":
+    if settings.mean == "volume":
         network.mean_volume = mean_volume(clips)
         network.profile = replace(network.profile, mean="volume", scale=1.0, std=(1.0, 1.0, 1.0))
         return
@@ -57,65 +57,68 @@ def set_input(network: C3D, recipe: Recipe, clips: Iterable[Pixels]) -> None:
     network.profile = replace(network.profile, mean=(blue, green, red), scale=1.0, std=(b, g, r))
 
 
-def scratch_profile(recipe: Recipe) -> Profile:
-    """The release's profile, in proportion to the recipe's crop; 112 pixels give the release's own numbers."""
-    if recipe.crop_size == CAFFE.crop_size:
+def scratch_profile(settings: TrainSettings) -> Profile:
+    """The release's profile, in proportion to the crop size; 112 pixels give the release's own numbers."""
+    if settings.crop_size == CAFFE.crop_size:
         return replace(CAFFE, name="trained")
-    height, width = (round(side * recipe.crop_size / CAFFE.crop_size) for side in (128, 171))
+    height, width = (round(side * settings.crop_size / CAFFE.crop_size) for side in (128, 171))
     return replace(
         CAFFE,
         name="trained",
         resize_height=height,
         resize_width=width,
-        crop_size=recipe.crop_size,
+        crop_size=settings.crop_size,
         crop_top=None,
         crop_left=None,
     )
 
 
-def _fresh(recipe: Recipe, n_classes: int) -> C3D:
-    stages = STAGES if recipe.network == "c3d" else SMALL_STAGES
-    fc_width = 4096 if recipe.network == "c3d" else 2048
+def _fresh(settings: TrainSettings, n_classes: int) -> C3D:
+    stages = STAGES if settings.network == "c3d" else SMALL_STAGES
+    fc_width = 4096 if settings.network == "c3d" else 2048
     network = C3D(
         num_classes=n_classes,
-        stages=[[max(1, round(width * recipe.width)) for width in stage] for stage in stages],
-        temporal_depths=recipe.temporal_depths,
-        fc_width=recipe.fc_width or max(1, round(fc_width * recipe.width)),
-        dropout=recipe.dropout,
-        filler=_filler(recipe),
-        clip_length=recipe.clip_length,
-        crop_size=recipe.crop_size,
+        stages=[[max(1, round(width * settings.width)) for width in stage] for stage in stages],
+        temporal_depths=settings.temporal_depths,
+        fc_width=settings.fc_width or max(1, round(fc_width * settings.width)),
+        dropout=settings.dropout,
+        filler=_filler(settings),
+        clip_length=settings.clip_length,
+        crop_size=settings.crop_size,
     )
-    if recipe.filler == "he":
+    if settings.filler == "he":
         _initialise_he(network)
-    if recipe.batch_norm:
+    if settings.batch_norm:
         with_batch_norm(network)
-    network.profile = scratch_profile(recipe)
+    network.profile = scratch_profile(settings)
     return network
 
 
-def _copied(recipe: Recipe, n_classes: int, init: C3D) -> C3D:
-    own = {"num_classes": n_classes, "dropout": recipe.dropout, "last_layer": "fc8", "filler": _filler(recipe)}
+def _copied(settings: TrainSettings, n_classes: int, init: C3D) -> C3D:
+    own = {"num_classes": n_classes, "dropout": settings.dropout, "last_layer": "fc8", "filler": _filler(settings)}
     network = C3D(**{**init.architecture, **own})
-    if recipe.filler == "he":
+    if settings.filler == "he":
         _initialise_he(network)
     arrays = init.state_dict()
     wanted = [
         name
         for name, _ in network.named_layers()
-        if name != "fc8" and (recipe.copy_layers == "all" or name.startswith("conv"))
+        if name != "fc8" and (settings.copy_layers == "all" or name.startswith("conv"))
     ]
     for name in wanted:
         for kind in ("weight", "bias"):
             network.get_parameter(f"{name}.{kind}").data.copy_(arrays[f"{name}.{kind}"])
     network.profile, network.mean_volume = init.profile, init.mean_volume
-    if network.profile.resize == "short_side" and recipe.mean == "volume":
-        raise UsageError("a mean volume needs frames of one size, but the weights' profile keeps the aspect ratio")
+    if network.profile.resize == "short_side" and settings.mean == "volume":
+        raise UsageError(
+            "`mean=volume` needs frames of one size, but the profile of the weights keeps the aspect ratio; use "
+            "`mean=channel` or `mean=weights`"
+        )
     return network
 
 
-def _filler(recipe: Recipe) -> Filler:
-    return "gaussian" if recipe.filler == "gaussian" else "xavier"
+def _filler(settings: TrainSettings) -> Filler:
+    return "gaussian" if settings.filler == "gaussian" else "xavier"
 
 
 @torch.no_grad()

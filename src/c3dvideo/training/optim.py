@@ -1,7 +1,7 @@
-"""How weights move: the release's own SGD, learning rates a layer and over time, and the moving average of weights.
+"""How weights change: the release's own SGD, learning rates per layer and over time, the moving average of weights.
 
-optimizer = make_optimizer(network, recipe)
-factor = learning_rate_factor(recipe, n_updates=60_000)     # of the update counted from 0
+optimizer = make_optimizer(network, settings)
+factor = learning_rate_factor(settings, n_updates=60_000)     # of the update counted from 0
 """
 
 import math
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from c3dvideo.errors import UsageError
 from c3dvideo.network.c3d import C3D
-from c3dvideo.training.settings import Recipe
+from c3dvideo.training.settings import TrainSettings
 
 
 class CaffeSGD(torch.optim.Optimizer):
@@ -50,48 +50,52 @@ class CaffeSGD(torch.optim.Optimizer):
         return loss
 
 
-def make_optimizer(network: C3D, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the weights that are to be trained, biases and normalisation without decay."""
-    groups = list(parameter_groups(network, recipe))
-    if recipe.optimizer == "release":
-        return CaffeSGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+def make_optimizer(network: C3D, settings: TrainSettings) -> torch.optim.Optimizer:
+    """The optimizer of the settings over the weights to train; biases and normalisations do not decay."""
+    groups = list(parameter_groups(network, settings))
+    if settings.optimizer == "release":
+        return CaffeSGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.momentum > 0
+        )
+    return torch.optim.AdamW(groups, lr=settings.learning_rate)
 
 
-def parameter_groups(network: C3D, recipe: Recipe) -> Iterator[dict[str, Any]]:
+def parameter_groups(network: C3D, settings: TrainSettings) -> Iterator[dict[str, Any]]:
     """One group for the weights of every layer and one for its biases and normalisation, frozen layers left out.
 
-    The learning rate falls by the factor layer_decay a layer from the last one down; the release's biases learn twice
-    as fast as its weights. No bias decays.
+    The learning rate falls by the factor layer_decay per layer below the last. The release's biases learn twice as fast
+    as its weights.
     """
     layers = list(network.named_layers())
-    unknown = sorted(set(recipe.freeze) - {name for name, _ in layers})
+    unknown = sorted(set(settings.freeze) - {name for name, _ in layers})
     if unknown:
-        raise UsageError(f"cannot freeze {', '.join(unknown)}; the layers are {', '.join(n for n, _ in layers)}")
+        raise UsageError(
+            f"`freeze=` names {', '.join(unknown)}; the layers are {', '.join(name for name, _ in layers)}"
+        )
     for height, (name, layer) in enumerate(reversed(layers)):
-        if name in recipe.freeze:
+        if name in settings.freeze:
             continue
-        lr = recipe.learning_rate * recipe.layer_decay**height
+        lr = settings.learning_rate * settings.layer_decay**height
         weights = [layer.weight]
         others = [parameter for parameter in layer.parameters() if parameter is not layer.weight]
-        bias_lr = 2 * lr if recipe.optimizer == "release" else lr
-        yield {"params": weights, "lr": lr, "weight_decay": recipe.weight_decay, "name": f"{name}.weight"}
+        bias_lr = 2 * lr if settings.optimizer == "release" else lr
+        yield {"params": weights, "lr": lr, "weight_decay": settings.weight_decay, "name": f"{name}.weight"}
         yield {"params": others, "lr": bias_lr, "weight_decay": 0.0, "name": f"{name}.bias"}
 
 
-def learning_rate_factor(recipe: Recipe, n_updates: int) -> Callable[[int], float]:
-    """What every learning rate is multiplied with at update 0, 1, ... of `n_updates`.
+def learning_rate_factor(settings: TrainSettings, n_updates: int) -> Callable[[int], float]:
+    """The factor on every learning rate at update 0, 1, ... of `n_updates`.
 
-    "step": a tenth after every `n_updates // lr_stages` updates. The release counts updates from 1 when it looks the
-    rate up, so that the first reduced one is update number stepsize, not the one after it. "cosine": a linear warm-up,
-    then half a cosine down to a hundredth.
+    "step": a tenth after every `n_updates // lr_stages` updates, 20,000 in the release. Its solver counts updates from
+    1, so update number 20,000 is the first with the lower rate. "cosine": a linear warm-up, then half a cosine down to
+    a hundredth.
     """
-    if recipe.schedule == "step":
-        stepsize = max(1, n_updates // recipe.lr_stages)
+    if settings.schedule == "step":
+        stepsize = max(1, n_updates // settings.lr_stages)
         return lambda update: step_factor(update, stepsize=stepsize)
-    warmup = round(recipe.warmup * n_updates)
+    warmup = round(settings.warmup * n_updates)
 
     def cosine(update: int) -> float:
         if update < warmup:
@@ -107,12 +111,12 @@ def step_factor(update: int, *, stepsize: int) -> float:
     return float(0.1 ** ((update + 1) // stepsize))
 
 
-@torch.no_grad()
-def move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move every parameter and buffer of `average` towards that of `network`, by 1 - decay."""
-    pairs = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
-    for mean, value in pairs:
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
+def moving_average(average: Tensor, value: Tensor, n_averaged: Tensor | int, *, decay: float) -> Tensor:
+    """The next value of one averaged parameter or buffer, for `torch.optim.swa_utils.AveragedModel`.
+
+    The memory grows with the first updates, up to `decay`, so that the first weights, which are random, fade quickly.
+    """
+    if not average.is_floating_point():
+        return value  # the count of batches in a normalisation
+    n = torch.as_tensor(n_averaged, dtype=average.dtype, device=average.device)
+    return torch.lerp(value, average, ((1 + n) / (10 + n)).clamp(max=decay))

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
-from c3dvideo.training.settings import Recipe
+from c3dvideo.training.settings import TrainSettings
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -101,17 +101,17 @@ def mean_volume(clips: Iterable[Pixels], *, every: int = 10) -> np.ndarray[Any, 
 class ClipSamples(TorchDataset[dict[str, Any]]):
     """The clips of a data set, as uint8 (T, 3, H, W) with class index and example number, by `Draw`."""
 
-    def __init__(self, frames: FrameReader, targets: Ints, recipe: Recipe) -> None:
-        self.frames, self.targets, self.recipe = frames, targets, recipe
+    def __init__(self, frames: FrameReader, targets: Ints, settings: TrainSettings) -> None:
+        self.frames, self.targets, self.settings = frames, targets, settings
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        recipe = self.recipe
-        n_frames, span = int(self.frames.n_frames[draw.example]), recipe.clip_length * recipe.sampling_rate
+        settings = self.settings
+        n_frames, span = int(self.frames.n_frames[draw.example]), settings.clip_length * settings.sampling_rate
         start = draw.start
         if start is None:
-            generator = np.random.default_rng((recipe.seed, draw.epoch, draw.position))
+            generator = np.random.default_rng((settings.seed, draw.epoch, draw.position))
             start = draw_start(n_frames, span, generator)
-        indices = clip_indices(start, n_frames, clip_length=recipe.clip_length, sampling_rate=recipe.sampling_rate)
+        indices = clip_indices(start, n_frames, clip_length=settings.clip_length, sampling_rate=settings.sampling_rate)
         return {
             "pixels": torch.from_numpy(self.frames.clip(draw.example, indices)),
             "target": int(self.targets[draw.example]),
@@ -123,17 +123,24 @@ class TrainingBatches(Sampler[list[Draw]]):
     """The batches of one epoch for one of `world` processes; call `set_epoch` before each epoch.
 
     Every epoch is a new order of the same clips ("release" sampling: each of the list's clips once; "any": each video
-    clips_per_video times). Clips that do not fill an update of batch_size * accumulate * world are left for another
-    epoch, unless there are no more; where the recipe wants fewer updates than an epoch has, the epoch is cut short.
+    clips_per_video times). An update takes batch_size * accumulate * world clips; the clips of an epoch that do not
+    fill one more update are left out, unless they are all there is. With `steps`, the last epoch is as short as it must
+    be for the run to make exactly that many updates.
     """
 
-    def __init__(self, draws: list[tuple[int, int | None]], recipe: Recipe, *, rank: int = 0, world: int = 1) -> None:
-        self.draws, self.recipe, self.rank, self.world = draws, recipe, rank, world
+    def __init__(
+        self, draws: list[tuple[int, int | None]], settings: TrainSettings, *, rank: int = 0, world: int = 1
+    ) -> None:
+        self.draws, self.settings, self.rank, self.world = draws, settings, rank, world
         self.weights: np.ndarray[Any, np.dtype[np.float64]] | None = None
         self.epoch = 0
-        updates = max(1, len(draws) // (recipe.batch_size * recipe.accumulate * world))
-        self.updates = min(updates, recipe.steps or updates)
-        self.n_epochs = max(1, round(recipe.steps / self.updates)) if recipe.steps else recipe.epochs
+        self.updates = max(1, len(draws) // (settings.batch_size * settings.accumulate * world))
+        self.n_updates = settings.steps or settings.epochs * self.updates
+        self.n_epochs = -(-self.n_updates // self.updates)
+        self.per_epoch = min(
+            self.updates * settings.accumulate, -(-len(draws) // (settings.batch_size * world))
+        )  # batches; fewer than `accumulate` make an update where there are no more clips
+        self.total = (self.n_epochs - 1) * self.per_epoch + self._length(self.n_epochs - 1)
 
     @property
     def sampler(self) -> "TrainingBatches":
@@ -152,14 +159,18 @@ class TrainingBatches(Sampler[list[Draw]]):
         self.weights = shares / shares.sum()
 
     def __len__(self) -> int:
-        whole = self.updates * self.recipe.accumulate
-        return min(whole, -(-len(self.draws) // (self.recipe.batch_size * self.world)))
+        return self._length(self.epoch)
+
+    def _length(self, epoch: int) -> int:
+        """Batches of one epoch."""
+        left = self.n_updates - epoch * self.updates
+        return min(self.per_epoch, max(0, left) * self.settings.accumulate)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        generator = np.random.default_rng((self.recipe.seed, self.epoch))
+        generator = np.random.default_rng((self.settings.seed, self.epoch))
         n = len(self.draws)
         order = generator.permutation(n) if self.weights is None else generator.choice(n, n, p=self.weights)
-        size = self.recipe.batch_size
+        size = self.settings.batch_size
         for number in range(len(self)):
             first = (number * self.world + self.rank) * size
             chosen = order[first : first + size]
@@ -167,37 +178,37 @@ class TrainingBatches(Sampler[list[Draw]]):
 
 
 def training_draws(
-    frames: FrameReader, examples: Iterable[int], recipe: Recipe, *, starts: list[int | None]
+    frames: FrameReader, examples: Iterable[int], settings: TrainSettings, *, starts: list[int | None]
 ) -> list[tuple[int, int | None]]:
     """(example, start) of every clip of an epoch of `examples`; start None is drawn when its turn comes.
 
     starts: the one clip that an example of a list file stands for, else None. The release's sampling leaves videos out
     that are shorter than a clip.
     """
-    span = recipe.clip_length * recipe.sampling_rate
+    span = settings.clip_length * settings.sampling_rate
     draws: list[tuple[int, int | None]] = []
     for example in examples:
         start, n_frames = starts[example], int(frames.n_frames[example])
         if start is not None:
             draws += [(example, start)] if start + span <= n_frames else []
-        elif recipe.sampling == "release":
+        elif settings.sampling == "release":
             draws += [(example, int(each)) for each in release_starts(n_frames, span)]
         else:
-            draws += [(example, None)] * recipe.clips_per_video
+            draws += [(example, None)] * settings.clips_per_video
     return draws
 
 
 def evaluation_batches(
-    frames: FrameReader, examples: Iterable[int], n_clips: int, recipe: Recipe, *, starts: list[int | None]
+    frames: FrameReader, examples: Iterable[int], n_clips: int, settings: TrainSettings, *, starts: list[int | None]
 ) -> list[list[Draw]]:
     """Batches with `n_clips` clips spread over every example (the one clip that a list names, where it does)."""
-    span = recipe.clip_length * recipe.sampling_rate
+    span = settings.clip_length * settings.sampling_rate
     draws = []
     for example in examples:
         start = starts[example]
         spread = [start] if start is not None else spread_starts(int(frames.n_frames[example]), span, n_clips).tolist()
         draws += [Draw(0, 0, example, each) for each in spread]
-    return [draws[first : first + recipe.batch_size] for first in range(0, len(draws), recipe.batch_size)]
+    return [draws[first : first + settings.batch_size] for first in range(0, len(draws), settings.batch_size)]
 
 
 def _mersenne_twister(seed: int) -> np.random.MT19937:

@@ -1,6 +1,6 @@
 """Batches of generated scenes, drawn and rendered in other processes ahead of the steps that use them.
 
-    for batch in batches(recipe, "clips", first=0):      # one a step; a function of the recipe and the step alone
+    for batch in batches(settings, "clips", first=0):      # one a step; a function of the settings and the step alone
         batch.clips, batch.parts, batch.labels
 
 Drawing a scene costs about as much as learning from it, so every batch is used twice: BLOCK batches in order, then the
@@ -28,7 +28,7 @@ from c3dvideo.synthetic import (
     render_maps,
     render_parts,
 )
-from c3dvideo.training.pretraining.pretraining_settings import PretrainRecipe
+from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 
 Kind = Literal["stills", "clips"]
 
@@ -57,13 +57,13 @@ class Batch:
     scenes: Tensor
 
 
-def batches(recipe: PretrainRecipe, kind: Kind, *, first: int, n_workers: int | None = None) -> Iterator[Batch]:
+def batches(settings: PretrainSettings, kind: Kind, *, first: int, n_workers: int | None = None) -> Iterator[Batch]:
     """The batches of the steps from `first` on, without end; n_workers: processes, one a core when None, 0 for
     none."""
     workers = n_cores() if n_workers is None else n_workers
     block = first // (2 * BLOCK)
     source: DataLoader[Batch] = DataLoader(
-        _Drawn(recipe, kind),
+        _Drawn(settings, kind),
         batch_size=None,
         sampler=range(BLOCK * block, np.iinfo(np.int32).max),
         num_workers=workers,
@@ -72,7 +72,7 @@ def batches(recipe: PretrainRecipe, kind: Kind, *, first: int, n_workers: int | 
     fresh, step = iter(source), 2 * BLOCK * block
     while True:
         kept: list[Batch] = []
-        for place in (*range(BLOCK), *np.random.default_rng([recipe.seed, block]).permutation(BLOCK)):
+        for place in (*range(BLOCK), *np.random.default_rng([settings.seed, block]).permutation(BLOCK)):
             if place == len(kept):
                 kept.append(next(fresh))
             if step >= first:
@@ -84,14 +84,14 @@ def batches(recipe: PretrainRecipe, kind: Kind, *, first: int, n_workers: int | 
 class _Drawn(Dataset[Batch]):
     """The endless row of different batches."""
 
-    def __init__(self, recipe: PretrainRecipe, kind: Kind) -> None:
-        self.recipe, self.kind = recipe, kind
+    def __init__(self, settings: PretrainSettings, kind: Kind) -> None:
+        self.settings, self.kind = settings, kind
 
     def __getitem__(self, number: int) -> Batch:
-        size, side = self.recipe.batch_size, self.recipe.crop * 5 // 4
+        size, side = self.settings.batch_size, self.settings.crop * 5 // 4
         half = side // 2
-        seed = 10 * self.recipe.seed + {"clips": 2, "stills": 4}[self.kind]
-        people = self.recipe.people_share if self.kind == "stills" else self.recipe.clip_people_share
+        seed = 10 * self.settings.seed + {"clips": 2, "stills": 4}[self.kind]
+        people = self.settings.people_share if self.kind == "stills" else self.settings.clip_people_share
         scenes = [draw_any(seed, number * size + place, people) for place in range(size)]
         labels = torch.tensor([_classes(scene) for scene in scenes])
         of_motion = torch.tensor([task in MOTION_TASKS for task in ALL_TASKS])

@@ -1,6 +1,6 @@
 """Gradient steps on the convolutions, first on single frames and then on clips as well; resumable to the same weights.
 
-network = learn(network, Path("run"), recipe, clips, device)
+network = learn(network, Path("run"), settings, clips, device)
 
 A frame costs a sixteenth of a clip, and most of what there is to know of faces, hands and textures is in one. On single
 frames only the middle of every kernel is used; once clips join, the taps beside it, which see the frame before and
@@ -26,7 +26,8 @@ from c3dvideo.training.folding import NormalisedConv3d, folded, with_batch_norm
 from c3dvideo.training.forward import fast_steps
 from c3dvideo.training.pretraining.batches import Batch, Kind, batches
 from c3dvideo.training.pretraining.objectives import Heads
-from c3dvideo.training.pretraining.pretraining_settings import PretrainRecipe, network_input
+from c3dvideo.training.pretraining.pretraining_input import network_input
+from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 from c3dvideo.training.pretraining.views import random_view
 
 _CHECKPOINT_EVERY = 100
@@ -37,23 +38,23 @@ _MOVERS_MIDDLE = 0.3
 """What is left of the middle tap in those units."""
 
 
-def learn(network: C3D, out: Path, recipe: PretrainRecipe, clips: Tensor, device: torch.device) -> C3D:
-    """The network after the recipe's gradient steps, batch-normalised on the way and folded at the end.
+def learn(network: C3D, out: Path, settings: PretrainSettings, clips: Tensor, device: torch.device) -> C3D:
+    """The network after the settings's gradient steps, batch-normalised on the way and folded at the end.
 
     clips: uint8 (N, 3, 16, 112, 112), what the normalisations settle on. The checkpoints out/stills.pt and out/clips.pt
     are continued; out/log.jsonl gets a line with every checkpoint.
     """
     keep_freed_memory()
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(settings.seed)
     with_batch_norm(network, skip=("fc6", "fc7"))
-    heads = Heads(network, crop=recipe.crop).to(device)
+    heads = Heads(network, crop=settings.crop).to(device)
     network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    run = _Run(network=network, heads=heads, out=out, recipe=recipe, device=device)
-    if recipe.still_steps:
-        run.take_steps({"stills": 0}, recipe.still_steps)
+    run = _Run(network=network, heads=heads, out=out, settings=settings, device=device)
+    if settings.still_steps:
+        run.take_steps({"stills": 0}, settings.still_steps)
         _start_side_taps(network)
-    if recipe.n_steps:
-        run.take_steps({"clips": 0, "stills": recipe.still_steps}, recipe.n_steps)
+    if settings.n_steps:
+        run.take_steps({"clips": 0, "stills": settings.still_steps}, settings.n_steps)
     _settle(network, clips, device)
     return folded(network)
 
@@ -75,7 +76,7 @@ class _Run:
     network: C3D
     heads: Heads
     out: Path
-    recipe: PretrainRecipe
+    settings: PretrainSettings
     device: torch.device
 
     def take_steps(self, kinds: dict[Kind, int], n_steps: int) -> None:
@@ -86,7 +87,7 @@ class _Run:
         """
         modules = (*_convolutions(self.network), self.heads)
         parameters = [parameter for module in modules for parameter in module.parameters()]
-        optimizer = torch.optim.AdamW(parameters, lr=self.recipe.learning_rate, weight_decay=0.02)
+        optimizer = torch.optim.AdamW(parameters, lr=self.settings.learning_rate, weight_decay=0.02)
         parts: dict[str, Any] = {"network": self.network, "heads": self.heads, "optimizer": optimizer}
         path, first = self.out / f"{next(iter(kinds))}.pt", 0
         if path.is_file():
@@ -96,15 +97,15 @@ class _Run:
                 part.load_state_dict(state[name])
         self.network.train()
         self.heads.train()
-        rows = [batches(self.recipe, kind, first=seen + first) for kind, seen in kinds.items()]
+        rows = [batches(self.settings, kind, first=seen + first) for kind, seen in kinds.items()]
         with progress(f"learning from {' and '.join(kinds)}", total=n_steps - first, unit="steps") as bar:
-            for step, group in enumerate(islice(zip(*rows, strict=True), n_steps - first), start=first):
+            for step, drawn in enumerate(islice(zip(*rows, strict=True), n_steps - first), start=first):
                 warm = min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / n_steps))
-                for settings in optimizer.param_groups:
-                    settings["lr"] = self.recipe.learning_rate * warm
+                for group in optimizer.param_groups:
+                    group["lr"] = self.settings.learning_rate * warm
                 optimizer.zero_grad()
                 row: dict[str, Any] = {"step": step + 1}
-                for kind, batch in zip(kinds, group, strict=True):
+                for kind, batch in zip(kinds, drawn, strict=True):
                     loss, found = self._loss(kind, batch, step)
                     loss.backward()  # type: ignore[no-untyped-call]
                     row[kind] = {"loss": float(loss.detach()), **found}
@@ -119,27 +120,27 @@ class _Run:
 
     def _loss(self, kind: Kind, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of one step, and what is found in it, see `Heads`."""
-        recipe = self.recipe
+        settings = self.settings
         clips, maps, labels, scenes = (x.to(self.device) for x in (batch.clips, batch.maps, batch.labels, batch.scenes))
-        generator = torch.Generator(self.device).manual_seed(100_000 * recipe.seed + step)
-        torch.manual_seed(100_000 * recipe.seed + step)  # of the dropout in the heads
-        pairs = [random_view(clips, maps, crop=recipe.crop, generator=generator) for _ in range(2)]
+        generator = torch.Generator(self.device).manual_seed(100_000 * settings.seed + step)
+        torch.manual_seed(100_000 * settings.seed + step)  # of the dropout in the heads
+        pairs = [random_view(clips, maps, crop=settings.crop, generator=generator) for _ in range(2)]
         views, shown = (torch.cat(each) for each in zip(*pairs, strict=True))
         seen = {}
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             for name, value in _STEPS[kind](self.network, views):
                 if name in self.heads.map_layers:
                     seen[name] = torch.relu(value)
                 elif name == "pool5":
                     seen[name] = value
             losses, found = self.heads(
-                seen, shown, labels.repeat(2, 1), scenes.repeat(2), temperature=recipe.temperature
+                seen, shown, labels.repeat(2, 1), scenes.repeat(2), temperature=settings.temperature
             )
         weights = {
-            "parts": recipe.part_weight,
-            "moves": recipe.move_weight,
-            "labels": recipe.label_weight,
-            "contrast": recipe.contrast_weight,
+            "parts": settings.part_weight,
+            "moves": settings.move_weight,
+            "labels": settings.label_weight,
+            "contrast": settings.contrast_weight,
         }
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(), found
 

@@ -1,7 +1,7 @@
 """Pre-train C3D on generated clips only: layers in closed form, then, if asked, gradient steps.
 
     network = pretrain("runs/embedded")                     # minutes on a CPU; run again to go on after a stop
-    network = pretrain("runs/wide", recipe=PretrainRecipe(stages=STAGES, fc_width=4096, n_steps=20_000))
+    network = pretrain("runs/wide", settings=PretrainSettings(stages=STAGES, fc_width=4096, n_steps=20_000))
 
 1. Convolutions, one after the other: whitened principal directions of what each sees (`whitening`).
 2. `still_steps` gradient steps on them with single frames, then `n_steps` with clips and single frames (`gradients`):
@@ -31,65 +31,66 @@ from c3dvideo.synthetic import EVERYDAY, Scene, everyday_scene, render
 from c3dvideo.training.arithmetic import choose_precision
 from c3dvideo.training.pretraining.batches import draw_any
 from c3dvideo.training.pretraining.gradients import learn, save_state
-from c3dvideo.training.pretraining.pretraining_settings import PROFILE, PretrainRecipe, network_input
+from c3dvideo.training.pretraining.pretraining_input import PROFILE, network_input
+from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 from c3dvideo.training.pretraining.whitening import fit_convolutions, fit_layer, gather_layer
 
 
-def pretrain(out: str | Path, *, recipe: PretrainRecipe | None = None, device: str = "auto") -> C3D:
+def pretrain(out: str | Path, *, settings: PretrainSettings | None = None, device: str = "auto") -> C3D:
     """The pre-trained network, also saved as the weights folder out/weights in half precision.
 
-    A folder that holds an unfinished run of the same recipe is continued; raises UsageError for another recipe.
+    A folder that holds an unfinished run of the same settings is continued; raises UsageError for another settings.
     """
-    out, recipe = Path(out), recipe or PretrainRecipe()
+    out, settings = Path(out), settings or PretrainSettings()
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
-    recipe = _claim(out, recipe, where)
+    settings = _claim(out, settings, where)
     network = C3D(
         num_classes=len(EVERYDAY),
-        stages=recipe.stages,
-        temporal_depths=recipe.temporal_depths,
-        fc_width=recipe.fc_width,
+        stages=settings.stages,
+        temporal_depths=settings.temporal_depths,
+        fc_width=settings.fc_width,
         filler="xavier",
     )
     network.profile, network.classes = PROFILE, EVERYDAY
-    _fit_convolutions(network, out, recipe)
-    if recipe.still_steps or recipe.n_steps:
-        network = learn(network, out, recipe, _clips(recipe, 3), where)
-    _fit_head(network, recipe, where)
+    _fit_convolutions(network, out, settings)
+    if settings.still_steps or settings.n_steps:
+        network = learn(network, out, settings, _clips(settings, 3), where)
+    _fit_head(network, settings, where)
     network.provenance = {
         "source": "c3dvideo pretrain: generated clips only, no real picture or video",
-        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "recipe": json.loads(json.dumps(asdict(settings))),
         "version": __version__,
     }
     save_folder(network, out / "weights", precision="fp16")
     return network.eval()
 
 
-def _claim(out: Path, recipe: PretrainRecipe, device: torch.device) -> PretrainRecipe:
-    """Make `out` the folder of this recipe, or find that it already is; the recipe with its precision chosen."""
+def _claim(out: Path, settings: PretrainSettings, device: torch.device) -> PretrainSettings:
+    """Make `out` the folder of this run, or check that it is; returns the settings with the precision chosen."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "recipe.json"
     stored = json.loads(path.read_text()) if path.is_file() else None
-    if recipe.precision == "auto":
+    if settings.precision == "auto":
         chosen: Any = stored["precision"] if stored else choose_precision("auto", accelerator=device.type)
-        recipe = replace(recipe, precision=chosen)
-    text = json.dumps(asdict(recipe), indent=1)
+        settings = replace(settings, precision=chosen)
+    text = json.dumps(asdict(settings), indent=1)
     if stored is not None and stored != json.loads(text):
-        raise UsageError(f"{out} holds a run of another recipe; give another folder, or delete that one")
+        raise UsageError(f"{out} holds a run with other settings; choose another `out=`, or delete that folder")
     path.write_text(text)
-    return recipe
+    return settings
 
 
-def _scenes(recipe: PretrainRecipe, part: int, n_scenes: int) -> list[Scene]:
-    """The first scenes of one of the recipe's rows."""
-    return [draw_any(10 * recipe.seed + part, index, recipe.people_share) for index in range(n_scenes)]
+def _scenes(settings: PretrainSettings, part: int, n_scenes: int) -> list[Scene]:
+    """The first scenes of one of the settings's rows."""
+    return [draw_any(10 * settings.seed + part, index, settings.people_share) for index in range(n_scenes)]
 
 
-def _clips(recipe: PretrainRecipe, part: int) -> Tensor:
-    """The first filter_clips clips of one of the recipe's rows, uint8 (n, 3, 16, 112, 112)."""
-    return render(_scenes(recipe, part, recipe.filter_clips), height=112, width=112)
+def _clips(settings: PretrainSettings, part: int) -> Tensor:
+    """The first filter_clips clips of one of the settings's rows, uint8 (n, 3, 16, 112, 112)."""
+    return render(_scenes(settings, part, settings.filter_clips), height=112, width=112)
 
 
-def _fit_convolutions(network: C3D, out: Path, recipe: PretrainRecipe) -> None:
+def _fit_convolutions(network: C3D, out: Path, settings: PretrainSettings) -> None:
     """Fit every convolution, or take those that an earlier run has finished."""
     path = out / "convolutions.pt"
     done: dict[str, dict[str, Tensor]] = torch.load(path, weights_only=True) if path.is_file() else {}
@@ -98,9 +99,9 @@ def _fit_convolutions(network: C3D, out: Path, recipe: PretrainRecipe) -> None:
     names = [name for name, layer in network.named_layers() if isinstance(layer, nn.Conv3d)]
     if len(done) == len(names):
         return
-    clips = network_input(_clips(recipe, 0))
+    clips = network_input(_clips(settings, 0))
     fitted = fit_convolutions(
-        network, clips, ridges=recipe.ridges, active=recipe.active, seed=recipe.seed, skip=tuple(done)
+        network, clips, ridges=settings.ridges, active=settings.active, seed=settings.seed, skip=tuple(done)
     )
     for name in track(fitted, "fitting convolutions", total=len(names) - len(done), unit="layers"):
         done[name] = network.get_submodule(name).state_dict()
@@ -108,12 +109,12 @@ def _fit_convolutions(network: C3D, out: Path, recipe: PretrainRecipe) -> None:
 
 
 @torch.no_grad()
-def _fit_head(network: C3D, recipe: PretrainRecipe, device: torch.device) -> None:
+def _fit_head(network: C3D, settings: PretrainSettings, device: torch.device) -> None:
     """Fit fc6 and fc7 on clips of the mixture and fc8 on the everyday classes."""
-    scenes = _scenes(recipe, 1, recipe.fc_clips)
+    scenes = _scenes(settings, 1, settings.fc_clips)
     everyday = [
-        everyday_scene(name, seed=recipe.seed, index=index, n_frames=16, fps=16)
-        for index in range(recipe.everyday_clips)
+        everyday_scene(name, seed=settings.seed, index=index, n_frames=16, fps=16)
+        for index in range(settings.everyday_clips)
         for name in EVERYDAY
     ]
     engine = make_engine(network, layers=["pool5"], device=str(device))
@@ -124,15 +125,15 @@ def _fit_head(network: C3D, recipe: PretrainRecipe, device: torch.device) -> Non
     ]
     x = torch.cat(pool5)
     network.cpu()
-    mixture = slice(recipe.fc_clips)
+    mixture = slice(settings.fc_clips)
     gather_layer(network.fc6, x[mixture])
     x = torch.relu(network.fc6(x))
-    generator = torch.Generator().manual_seed(1000 * recipe.seed + 500)
-    fit_layer(network.fc7, x[mixture], generator=generator, ridge=0.1, n_directions=recipe.n_directions)
+    generator = torch.Generator().manual_seed(1000 * settings.seed + 500)
+    fit_layer(network.fc7, x[mixture], generator=generator, ridge=0.1, n_directions=settings.n_directions)
     x = torch.relu(network.fc7(x))
     head = network.head
     assert isinstance(head, nn.Linear)
-    _fit_classifier(head, x[recipe.fc_clips :], torch.arange(len(everyday)) % len(EVERYDAY))
+    _fit_classifier(head, x[settings.fc_clips :], torch.arange(len(everyday)) % len(EVERYDAY))
 
 
 def _fit_classifier(layer: nn.Linear, features: Tensor, targets: Tensor) -> None:

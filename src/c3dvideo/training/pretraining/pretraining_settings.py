@@ -1,52 +1,57 @@
-"""What a pre-training run learns from how much, and what its network expects of its input."""
+"""Settings of a pre-training run: what is learned from how much.
 
-from dataclasses import dataclass
+    settings = PretrainSettings(still_steps=1500, n_steps=2500)
 
-import torch
-from torch import Tensor
+`c3dvideo pretrain` takes its options from the fields that have a help text. This module imports no torch.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
 
 from c3dvideo.choices import PretrainPrecision
 from c3dvideo.errors import UsageError
-from c3dvideo.video.preprocess import Profile
 
 NARROW_STAGES = ((16,), (32,), (64, 64), (128, 128), (128, 128))
-PROFILE = Profile(name="embedded", channel_order="rgb", mean=(110.0, 105.0, 100.0))
+
+
+def _option(default: Any, text: str, **metadata: str) -> Any:
+    return field(default=default, metadata={"help": text, **metadata})
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainRecipe:
-    """Everything that decides what comes out, written to the card's provenance.
+class PretrainSettings:
+    """Every setting of a pre-training run; they are written to the provenance of the weights.
 
-    people_share, clip_people_share: of the single frames, and of the clips, that show people; the others are research
-        scenes. What is fitted in closed form sees as many people as single frames do.
+    people_share, clip_people_share: share of the single frames, and of the clips, that show people; the others show
+        research scenes. What is fitted in closed form sees the same share of people as the single frames.
 
-    Closed form: filter_clips are what the convolutions are fitted on, fc_clips those for fc6 and fc7,
-    everyday_clips clips of each everyday class for fc8, n_directions the principal directions of fc6 that fc7 looks at.
-    ridges, active: how little each stage whitens and how often its units are active, see `whitening`.
+    Closed form: the convolutions are fitted on filter_clips clips, fc6 and fc7 on fc_clips, fc8 on everyday_clips clips
+    of each everyday class. n_directions: how many principal directions of fc6 are the input of fc7. ridges, active: how
+    little each stage whitens, and the share of inputs on which its units are active; see `whitening`.
 
-    Gradients: still_steps steps on single frames, then n_steps on clips and single frames, batch_size scenes of each,
-    every frame and clip in two views of crop x crop pixels. Frames are asked for looks, clips for motion. The four
-    weights scale the losses, see `objectives`; `temperature` divides the similarities. precision: "auto" is bf16 where
-    the hardware multiplies it, and stored as what was chosen.
+    Gradients: still_steps steps on single frames, then n_steps on clips and single frames, with batch_size scenes of
+    each. Every frame and clip is seen in two views of crop x crop pixels. The losses on single frames are about
+    appearance, those on clips about motion. The four weights scale the losses, see `objectives`; `temperature` divides
+    the similarities. precision: "auto" is bf16 where the hardware multiplies it, and stored as what was chosen.
     """
 
-    seed: int = 0
+    seed: int = _option(0, "Random seed.")
     stages: tuple[tuple[int, ...], ...] = NARROW_STAGES
     temporal_depths: tuple[int, ...] = (3, 3, 3, 3, 3)
     fc_width: int = 1024
-    filter_clips: int = 64
-    fc_clips: int = 512
+    filter_clips: int = _option(64, "Clips that the convolutions are fitted on.")
+    fc_clips: int = _option(512, "Clips that fc6 and fc7 are fitted on.")
     everyday_clips: int = 40
     n_directions: int = 200
     ridges: tuple[float, ...] = (0.02,) * 5
     active: tuple[float, ...] = (0.5,) * 5
-    still_steps: int = 0
-    n_steps: int = 0
-    batch_size: int = 32
-    crop: int = 64
+    still_steps: int = _option(0, "Gradient steps on single frames, after the closed form.")
+    n_steps: int = _option(0, "Gradient steps on clips and single frames, after those.", flag="--steps")
+    batch_size: int = _option(32, "Scenes per gradient step.")
+    crop: int = _option(64, "Pixels of a view in gradient steps; a multiple of 32.")
     people_share: float = 0.75
     clip_people_share: float = 0.4
-    learning_rate: float = 2e-3
+    learning_rate: float = _option(2e-3, "Highest learning rate of AdamW.")
     part_weight: float = 1.0
     move_weight: float = 3.0
     label_weight: float = 0.5
@@ -55,15 +60,19 @@ class PretrainRecipe:
     precision: PretrainPrecision = "auto"
 
     def __post_init__(self) -> None:
-        if min(self.filter_clips, self.fc_clips, self.everyday_clips, self.n_directions, self.batch_size) < 2:
-            raise UsageError("filter_clips, fc_clips, everyday_clips, n_directions and batch_size must be 2 or more")
+        for name in ("filter_clips", "fc_clips", "everyday_clips", "n_directions", "batch_size"):
+            if getattr(self, name) < 2:
+                raise UsageError(f"`{name}=` is {getattr(self, name)}; expected 2 or more")
+        for name in ("still_steps", "n_steps", "seed"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"`{name.removeprefix('n_')}=` is {getattr(self, name)}; expected 0 or more")
+        if not self.learning_rate > 0:
+            raise UsageError(f"`learning_rate=` is {self.learning_rate}; expected more than 0")
         if self.stages[-1][-1] * 16 % self.fc_width:
             cells = self.stages[-1][-1] * 16
-            raise UsageError(f"fc_width is {self.fc_width}; fc6 gathers the {cells} cells of pool5 in equal shares")
+            raise UsageError(
+                f"`fc_width=` is {self.fc_width}; expected a divisor of {cells}, because fc6 averages equal shares of "
+                "the cells of pool5"
+            )
         if self.crop % 32 or self.crop < 32:
-            raise UsageError(f"crop is {self.crop}; it must be a multiple of 32")
-
-
-def network_input(clips: Tensor) -> Tensor:
-    """Float clips with the profile's mean subtracted, from (N, 3, T, H, W) in RGB, 0..255."""
-    return clips.float() - torch.tensor(PROFILE.mean, device=clips.device).view(1, 3, 1, 1, 1)
+            raise UsageError(f"`crop=` is {self.crop}; expected a multiple of 32")

@@ -1,0 +1,192 @@
+"""One network being trained: what happens in a batch, an update and a validation.
+
+learner = Learner(network, settings, clips)
+fit(learner, out)                                   # see `lightning_trainer`
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from c3dvideo.errors import TrainingError
+from c3dvideo.network.c3d import C3D
+from c3dvideo.training.augment import Normalise, centre_batch, train_batch
+from c3dvideo.training.clip_loaders import Clips, add_probabilities, centre_crop, mean_probabilities
+from c3dvideo.training.forward import fast_logits
+from c3dvideo.training.frames import stored_size
+from c3dvideo.training.lightning_api import LightningModule
+from c3dvideo.training.optim import learning_rate_factor, make_optimizer, moving_average
+from c3dvideo.training.run_folder import LAST
+from c3dvideo.training.sampling import Ints, TrainingBatches, release_draws
+from c3dvideo.training.settings import TrainSettings
+
+
+class Learner(LightningModule):
+    """A network, the settings it is trained with and the clips it is trained on."""
+
+    def __init__(self, network: C3D, settings: TrainSettings, clips: Clips) -> None:
+        super().__init__()
+        self.network, self.settings, self.clips = network, settings, clips
+        self.average: AveragedModel | None = None
+        if settings.ema:
+            rule = partial(moving_average, decay=settings.ema)
+            # Buffers are averaged too: the running statistics of a normalisation belong to the averaged weights.
+            self.average = AveragedModel(network, avg_fn=rule, use_buffers=True).requires_grad_(False)
+        self.normalise = Normalise.of(network.profile, network.mean_volume)
+        self.crop = centre_crop(network.profile)
+        self.class_weights = clips.class_weights(len(network.classes)) if settings.balance == "loss" else None
+        self.history: list[dict[str, Any]] = []
+        self.first_input: tuple[Tensor, list[str]] | None = None
+        self.batches: TrainingBatches | None = None
+        self._sums: dict[int, Tensor] = {}
+        self._losses: list[float] = []
+
+    @property
+    def evaluated(self) -> C3D:
+        """The network that is validated and saved: the moving average where there is one."""
+        return self.network if self.average is None else self.average.module  # type: ignore[return-value]
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        self.batches = self.clips.training_batches(rank=self.trainer.global_rank, world=self.trainer.world_size)
+        # Loader processes read ahead as soon as they start, which is before Lightning sets the epoch of a resumed run.
+        # A finished run that is resumed stands behind its last epoch.
+        self.batches.set_epoch(min(self._next_epoch(), self.batches.n_epochs - 1))
+        return self.clips.loader(self.batches)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        return self.clips.evaluation("val", self.settings.validation_clips, rank=rank, world=world)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = make_optimizer(self.network, self.settings)
+        batches = self.clips.training_batches(world=self.trainer.world_size)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(self.settings, batches.n_updates))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def setup(self, stage: str) -> None:
+        """Take the memory layout that is fastest on a CPU (twice as fast as the default one there)."""
+        if self.trainer.strategy.root_device.type == "cpu":
+            for network in {self.network, self.evaluated}:
+                network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def on_fit_start(self) -> None:
+        self.normalise = self.normalise.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        """Let the last epoch of a run of so many `steps` be shorter: Lightning measures the length only once."""
+        assert self.batches is not None
+        self.trainer.fit_loop.max_batches = self.trainer.val_check_batch = len(self.batches)
+
+    def training_step(self, batch: dict[str, Any], number: int) -> Tensor:
+        generator = self._seed(number)
+        inputs, targets = train_batch(
+            batch["pixels"],
+            batch["target"],
+            self.normalise,
+            self.settings,
+            n_classes=len(self.network.classes),
+            crop=self.crop,
+            generator=generator,
+            draws=self._release_draws(number, len(batch["target"])) if self.settings.crops == "release" else None,
+        )
+        if self.first_input is None:
+            self.first_input = (inputs.detach(), [self.network.classes[label] for label in batch["target"].tolist()])
+        loss = functional.cross_entropy(
+            fast_logits(self.network, inputs),
+            targets,
+            weight=None if self.class_weights is None else self.class_weights.to(inputs),
+            label_smoothing=self.settings.label_smoothing,
+        )
+        self._losses.append(float(loss.detach()))
+        if not math.isfinite(self._losses[-1]):
+            self._stop_for(self._losses[-1])
+        self.log("train_loss", loss.detach())
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        return loss
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """One update of the weights, then of their moving average."""
+        super().optimizer_step(*arguments, **options)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+
+    def validation_step(self, batch: dict[str, Any], number: int) -> None:
+        add_probabilities(self._sums, self.evaluated, centre_batch(batch["pixels"], self.normalise, self.crop), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracy and loss over the videos of all devices; a video's probabilities are the mean of its clips'."""
+        probabilities, targets = mean_probabilities(self._sums, self.clips.targets)
+        self._sums = {}
+        loss = functional.nll_loss(probabilities.clamp_min(1e-9).log(), targets, reduction="sum")
+        right = (probabilities.argmax(1) == targets).sum()
+        totals = torch.stack((right.float(), loss, torch.tensor(float(len(targets))))).to(self.device)
+        totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
+        self.log("val_accuracy", totals[0] / totals[2])
+        self.log("val_loss", totals[1] / totals[2])
+
+    def _next_epoch(self) -> int:
+        """The epoch that follows the last finished one; `current_epoch` of a resumed run is not yet set in `setup`."""
+        progress: Any = self.trainer.fit_loop.epoch_progress.current
+        return int(progress.processed)
+
+    def end_epoch(self) -> None:
+        """Write the epoch that just ended into the history."""
+        metrics, losses = self.trainer.callback_metrics, self._losses
+        self._losses = []
+        row = {
+            "epoch": self.current_epoch,
+            "updates": self.global_step,
+            "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+            "train_loss": round(float(np.mean(losses)), 6),
+            "val_loss": round(float(metrics["val_loss"]), 6),
+            "val_accuracy": round(float(metrics["val_accuracy"]), 6),
+        }
+        self.history.append(row)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["history"]
+        state = checkpoint["state_dict"]
+        if self.average is not None and "average.n_averaged" not in state:  # written before AveragedModel was used
+            for name in [name for name in state if name.startswith("average.")]:
+                state[f"average.module.{name.removeprefix('average.')}"] = state.pop(name)
+            state["average.n_averaged"] = torch.tensor(checkpoint["global_step"])
+
+    def _seed(self, batch: int) -> torch.Generator:
+        """Seed every random number of this batch: dropout by the global generators, clips by the one returned."""
+        where = (self.settings.seed, self.current_epoch, batch, self.trainer.global_rank)
+        first, second = np.random.SeedSequence(where).generate_state(2).tolist()
+        torch.manual_seed(first)
+        return torch.Generator().manual_seed(second)
+
+    def _release_draws(self, batch: int, n_clips: int) -> Ints:
+        """The release's crops and mirrors of a batch, whose number counts on through all epochs."""
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        assert self.batches is not None
+        number = (self.current_epoch * self.batches.per_epoch + batch) * world + rank
+        height, width = (max(1, side - self.crop[0]) for side in stored_size(self.network.profile))
+        draws = release_draws(self.settings.seed, number, n_clips, height_margin=height, width_margin=width)
+        draws[:, 2] *= self.settings.flip
+        return draws
+
+    def _stop_for(self, loss: float) -> None:
+        # The rate that a user sets, not that of a group: the release's biases learn at twice that rate.
+        rate = self.settings.learning_rate
+        advice = [f"`learning_rate={rate / 3:.1g}` or less (now {rate:.3g})"]
+        if not self.settings.clip_gradient:
+            advice.append("`clip_gradient=5`")
+        if self.settings.precision != "fp32":
+            advice.append("`precision=fp32`")
+        raise TrainingError(
+            f"the loss is {loss} at update {self.global_step} (epoch {self.current_epoch}); checkpoints/{LAST} keeps "
+            f"the last finished epoch. Train again in another folder with {', or with '.join(advice)}"
+        )

@@ -1,0 +1,91 @@
+"""The folder of one training run: its lock, its settings, and the check that a resumed run is the same run.
+
+    with run_folder(out, settings, dataset, resume=False):
+        ...                                       # a second run in `out` raises UsageError meanwhile
+
+`recipe.json` holds the settings and a hash of the data set. Older runs keep that name readable.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from c3dvideo.datasets.examples import Dataset
+from c3dvideo.errors import UsageError
+from c3dvideo.files import atomic_file
+from c3dvideo.training.settings import TrainSettings
+
+LAST, SETTINGS_FILE, LOCK = "last.ckpt", "recipe.json", ".lock"
+
+
+@contextmanager
+def run_folder(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: bool) -> Iterator[None]:
+    """Hold the run's folder; it is created, or checked to hold this very run when it is resumed.
+
+    Raises UsageError when another process trains in the folder, when it holds a run already, or when `resume` finds
+    no run, other settings or other data. Raises OSError when the folder cannot be written.
+    """
+    if resume:
+        stored_settings(out)
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK)
+    with suppress(NotImplementedError):  # a file system without locks: two runs there are not noticed
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as taken:
+            raise UsageError(f"another process is training in {out}; wait for it, or choose another `out=`") from taken
+    try:
+        _open(out, settings, dataset, resume=resume)
+        yield
+    finally:
+        lock.release()
+
+
+def stored_settings(out: Path) -> dict[str, Any]:
+    """The settings of the run in `out`; raises UsageError when it holds no run that could be resumed."""
+    return dict(_stored(out)["recipe"])
+
+
+def differences(stored: Mapping[str, Any], settings: TrainSettings) -> list[str]:
+    """What differs between settings read from JSON and `settings`, as `name: stored -> new`.
+
+    A setting that the stored ones lack is newer than that run, which therefore had today's default.
+    """
+    now = json.loads(json.dumps(asdict(settings)))
+    then = {**json.loads(json.dumps(asdict(TrainSettings()))), **stored}
+    names = sorted(set(then) | set(now))
+    return [f"{n}: {then.get(n)} -> {now.get(n)}" for n in names if then.get(n) != now.get(n)]
+
+
+def _open(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: bool) -> None:
+    data = hashlib.sha256(json.dumps([asdict(example) for example in dataset.examples]).encode()).hexdigest()
+    if resume:
+        changed = differences(stored_settings(out), settings)
+        if changed:
+            raise UsageError(f"{out} was started with other settings ({'; '.join(changed)}); resume with the same ones")
+        if _stored(out).get("data") != data:
+            raise UsageError(f"{out} was started with other data or another split; resume with the same data")
+        return
+    if (out / "checkpoints" / LAST).exists():
+        raise UsageError(f"{out} already holds a run; continue it with `resume=True`, or choose another `out=`")
+    with atomic_file(out / SETTINGS_FILE) as file:
+        file.write(json.dumps({"recipe": asdict(settings), "data": data}, indent=2).encode() + b"\n")
+
+
+def _stored(out: Path) -> dict[str, Any]:
+    file = out / SETTINGS_FILE
+    if not (out / "checkpoints" / LAST).exists() or not file.exists():
+        raise UsageError(f"{out} holds no run to resume: there is no checkpoints/{LAST}")
+    try:
+        stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict) or not isinstance(stored.get("recipe"), dict):
+            raise ValueError("it holds no settings")
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file} cannot be read ({error}); train again with another `out=`") from error
+    return stored
