@@ -1,5 +1,6 @@
 """Fixtures that every floor uses."""
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +13,10 @@ import torch
 
 from c3dvideo import C3D
 from c3dvideo.video.preprocess import CAFFE
+
+if not torch.cuda.is_available():
+    # Before anything imports Triton: its kernels then run on the CPU.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 REFERENCE = Path(__file__).parents[2] / "shared"
 

@@ -99,13 +99,13 @@ def pool_first(convolution: nn.Conv3d, pool: nn.Module, x: Tensor) -> Tensor:
     return y.relu_()
 
 
-def pad_first(network: C3D) -> None:
-    """Widen conv1a in place to 8 input channels, the new ones with zero weights."""
+def pad_first(network: C3D, n_channels: int = _CHANNELS_FOR_TENSOR_CORES) -> None:
+    """Widen conv1a in place to `n_channels` input channels, the new ones with zero weights."""
     first = network.get_submodule("conv1a")
     assert isinstance(first, nn.Conv3d)
-    missing = (0, 0, 0, 0, 0, 0, 0, _CHANNELS_FOR_TENSOR_CORES - first.in_channels)
+    missing = (0, 0, 0, 0, 0, 0, 0, n_channels - first.in_channels)
     first.weight = nn.Parameter(nn.functional.pad(first.weight.detach(), missing), requires_grad=False)
-    first.in_channels = _CHANNELS_FOR_TENSOR_CORES
+    first.in_channels = n_channels
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from c3dvideo.choices import Precision
 from c3dvideo.errors import UsageError
 from c3dvideo.inference.direct import DTYPES, DirectNetwork
 from c3dvideo.inference.engine_arrays import Activations, Array, check_clips, check_finite, check_views, no_activations
+from c3dvideo.inference.gpu.fused_network import FusedNetwork, why_unfused
 from c3dvideo.inference.scaling import Scaling
 from c3dvideo.network.c3d import C3D
 from c3dvideo.video.preprocess import View
@@ -85,16 +86,19 @@ class GpuEngine:
         return {
             "device": str(self.device),
             "engine": self.name,
-            "kernels": False,
+            "kernels": not why_unfused(self.device),
             "precision": self.precision,
             "batch_clips": self.batch_clips,
             "shares_overlap": False,
         }
 
     def _network_in(self, precision: Precision) -> DeviceNetwork:
-        """The network on the device. A network of fused kernels replaces the direct one here."""
+        """The network on the device, with fused kernels where they run."""
+        where: dict[str, Any] = {"device": self.device, "precision": precision}
         try:
-            direct = DirectNetwork(self._network, self.layers, device=self.device, precision=precision)
+            if not why_unfused(self.device):
+                return FusedNetwork(self._network, self.layers, **where, scaling=self._scaling)
+            direct = DirectNetwork(self._network, self.layers, **where)
         except torch.OutOfMemoryError as error:
             raise self._no_memory("the weights", precision) from error
         return lambda pixels, views: direct(self._scaling.apply(pixels, views))
