@@ -5,8 +5,10 @@ import http.server
 import os
 import shutil
 import threading
+import time
 import wave
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -385,6 +387,9 @@ def test_mp4_without_its_index(tmp_path: Path, frames: list[np.ndarray]) -> None
         ("a.webm", {"codec": "libvpx"}),
         ("a.avi", {"codec": "mpeg4"}),
         ("b.avi", {"codec": "mjpeg", "pixel_format": "yuvj420p"}),
+        ("a.wmv", {"codec": "wmv2"}),
+        ("a.flv", {}),
+        ("a.ogv", {"codec": "libvpx"}),
     ],
 )
 def test_files_cut_in_the_middle(
@@ -452,6 +457,315 @@ def test_a_file_that_does_not_name_its_size_is_read(tmp_path: Path, frames: list
     """Live Matroska recordings carry an unknown segment size."""
     write_video(tmp_path / "a.mkv", frames, container_options={"live": "1"})
     assert len(read(tmp_path / "a.mkv")) == 20
+
+
+# Damage that reaches FFmpeg's log only, and files that state their length
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("a.ogv", {"codec": "libvpx"}, "CRC mismatch!"),
+        (
+            "a.mkv",
+            {"codec": "ffv1", "pixel_format": "bgr0", "codec_options": {"level": "3", "slicecrc": "1"}},
+            "slice CRC mismatch",
+        ),
+        ("a.apng", {"codec": "apng", "pixel_format": "rgb24"}, "CRC mismatch in chunk"),
+    ],
+)
+def test_checksums_and_limits_that_ffmpeg_checks(
+    tmp_path: Path, frames: list[np.ndarray], name: str, options: dict[str, object], reason: str
+) -> None:
+    write_video(tmp_path / name, frames, **options)  # type: ignore[arg-type]
+    content = bytearray((tmp_path / name).read_bytes())
+    middle = slice(len(content) * 51 // 100, len(content) * 51 // 100 + 40)
+    content[middle] = bytes(255 - value for value in content[middle])
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DecodeError, match=rf"is damaged or was cut short: FFmpeg .*\({reason}"):
+        read(tmp_path / name)
+
+
+def test_a_half_drawn_gif(tmp_path: Path, pattern: Pattern) -> None:
+    write_video(tmp_path / "a.gif", [pattern(64, 96, n) for n in range(10)], codec="gif", pixel_format="rgb8")
+    assert len(read(tmp_path / "a.gif")) == 10
+    with pytest.raises(DecodeError, match=r"FFmpeg stumbles after \d good frames \(LZW decode failed\)"):
+        read(cut(tmp_path / "a.gif", 0.75))
+
+
+@pytest.mark.parametrize("codec", ["wmv1", "wmv2"])
+@pytest.mark.parametrize("share", [0.3, 0.45, 0.6])
+def test_damaged_windows_media(tmp_path: Path, frames: list[np.ndarray], codec: str, share: float) -> None:
+    write_video(tmp_path / "a.wmv", frames, codec=codec)
+    assert len(read(tmp_path / "a.wmv")) == 20
+    with pytest.raises(DecodeError, match="is damaged or was cut short"):
+        read(overwrite(tmp_path / "a.wmv", share, share + 0.05))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.97])
+@pytest.mark.parametrize("codec", ["libx264", "libvpx"])
+def test_an_interrupted_recording_of_unknown_size(
+    tmp_path: Path, frames: list[np.ndarray], codec: str, share: float
+) -> None:
+    write_video(tmp_path / "a.mkv", frames, codec=codec, container_options={"live": "1"})
+    with pytest.raises(DecodeError, match=r"\(File ended prematurely\)"):
+        read(cut(tmp_path / "a.mkv", share))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "message"),
+    [
+        ("a.ts", {"codec": "mpeg2video"}, (48, 64), r"its last transport packet has \d+ of 188 bytes"),
+        ("a.m2ts", {}, (48, 64), r"its last transport packet has \d+ of 192 bytes"),
+        ("a.y4m", {"codec": "wrapped_avframe"}, (48, 64), r"\(the last frame is incomplete\)"),
+        ("a.dv", {"codec": "dvvideo"}, (576, 720), r"\(the last frame is incomplete\)"),
+    ],
+)
+def test_formats_of_fixed_pieces_that_end_inside_one(
+    tmp_path: Path, pattern: Pattern, name: str, options: dict[str, str], size: tuple[int, int], message: str
+) -> None:
+    write_video(tmp_path / name, [pattern(*size, n) for n in range(5)], **options)  # type: ignore[arg-type]
+    assert len(read(tmp_path / name)) == 5
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[:-100])
+    with pytest.raises(DecodeError, match=message):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video", "libx265"])
+@pytest.mark.parametrize("bf", ["0", "2"])
+def test_joined_transport_streams(tmp_path: Path, frames: list[np.ndarray], codec: str, bf: str) -> None:
+    """FFmpeg flags packets at the join as corrupt, because the counters of the second recording start over."""
+    options = {"bf": bf, "x265-params": "log-level=none"}
+    write_video(tmp_path / "a.ts", frames, codec=codec, codec_options=options)
+    write_video(tmp_path / "b.ts", frames[5:], codec=codec, codec_options=options)
+    both = read(tmp_path / "a.ts") + read(tmp_path / "b.ts")
+    joined = tmp_path / "c.ts"
+    joined.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    found = read(joined)
+    assert [frame.seconds for frame in found] == pytest.approx([index / 25 for index in range(35)])
+    for frame, expected in zip(found, both, strict=True):
+        np.testing.assert_array_equal(frame.pixels, expected.pixels)
+
+
+def test_a_lost_transport_packet_is_damage(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    write_video(tmp_path / "a.ts", frames)
+    whole = [frame.pixels for frame in read(tmp_path / "a.ts")]
+    content = (tmp_path / "a.ts").read_bytes()
+    n_noticed, places = 0, range(len(content) // 564, len(content) // 376)
+    for lost in places:
+        (tmp_path / "b.ts").write_bytes(content[: 188 * lost] + content[188 * (lost + 1) :])
+        try:
+            found = [frame.pixels for frame in read(tmp_path / "b.ts")]
+        except DecodeError:
+            n_noticed += 1
+        else:  # it held a table of the stream, of which there are many
+            np.testing.assert_array_equal(found, whole)
+    assert n_noticed > 0.8 * len(places)
+
+
+def test_a_broadcast_that_is_recorded_from_its_middle(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    """What comes before the first key frame cannot be decoded and is no damage."""
+    write_video(tmp_path / "a.ts", frames * 2, codec_options={"g": "10", "bf": "0"})
+    content = (tmp_path / "a.ts").read_bytes()
+    packets = [content[at : at + 188] for at in range(0, len(content), 188)]
+    (tmp_path / "b.ts").write_bytes(b"".join(packets[:3] + packets[len(packets) // 3 :]))
+    whole, found = read(tmp_path / "a.ts"), read(tmp_path / "b.ts")
+    assert 10 <= len(found) < 40
+    for frame, expected in zip(found, whole[-len(found) :], strict=True):
+        np.testing.assert_array_equal(frame.pixels, expected.pixels)
+
+
+def test_threads_do_not_see_each_other_s_damage(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    """FFmpeg's log is one per process; PyAV keeps the messages of each thread apart."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    options = {"codec": "ffv1", "pixel_format": "bgr0", "codec_options": {"level": "3", "slicecrc": "1"}}
+    write_video(tmp_path / "good.mkv", frames, **options)  # type: ignore[arg-type]
+    shutil.copy(tmp_path / "good.mkv", tmp_path / "bad.mkv")
+    overwrite(tmp_path / "bad.mkv", 0.5, 0.51)
+
+    def outcome(name: str) -> int | str:
+        try:
+            return len(read(tmp_path / name))
+        except DecodeError as error:
+            return "slice CRC mismatch" if "slice CRC mismatch" in str(error) else str(error)
+
+    names = ["good.mkv", "bad.mkv"] * 20
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(outcome, names)) == [20, "slice CRC mismatch"] * 20
+
+
+# What is not opened, and what is chosen
+
+
+def test_an_unknown_codec(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    write_video(tmp_path / "a.mp4", frames)
+    (tmp_path / "a.mp4").write_bytes((tmp_path / "a.mp4").read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(DecodeError, match="FFmpeg has no decoder for its video"):
+        open_video(tmp_path / "a.mp4")
+
+
+def test_an_animated_webp(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    from PIL import Image
+
+    first, *others = [Image.fromarray(pixels) for pixels in frames]
+    first.save(tmp_path / "a.webp", save_all=True, append_images=others)
+    with pytest.raises(DecodeError, match="cannot read animated WebP; convert it to GIF, APNG or MP4"):
+        open_video(tmp_path / "a.webp")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(DecodeError, match="it is a named pipe, which may never end; save what it delivers"):
+        open_video(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("default", [0, 1])
+def test_of_two_video_streams_the_default_is_read(tmp_path: Path, pattern: Pattern, default: int) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        streams = [container.add_stream("ffv1", rate=25, width=64, height=48 + 16 * n, pix_fmt="bgr0") for n in (0, 1)]
+        for number, stream in enumerate(streams):
+            stream.disposition = av.stream.Disposition.default if number == default else 0
+        for stream in streams:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pattern(stream.height, 64), format="rgb24")))
+        for stream in streams:
+            container.mux(stream.encode())
+    assert read(tmp_path / "a.mkv")[0].size == (48 + 16 * default, 64)
+
+
+SCRIPTS = {
+    "concat": "ffconcat version 1.0\nfile {secret}\n",
+    "hls": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{secret}\n#EXT-X-ENDLIST\n",
+    "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"><Period><AdaptationSet><Representation id="0" '
+    'mimeType="video/mp4"><BaseURL>{secret}</BaseURL></Representation></AdaptationSet></Period></MPD>',
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+    "a=rtpmap:96 H264/90000\n",
+}
+
+
+@pytest.mark.parametrize("kind", SCRIPTS)
+@pytest.mark.parametrize("name", ["a.mp4", "a.ffconcat", "a.m3u8", "a.mpd", "a.sdp"])
+def test_scripts_that_name_other_files_are_not_followed(
+    tmp_path: Path, frames: list[np.ndarray], kind: str, name: str
+) -> None:
+    write_video(tmp_path / "secret.ts", frames)
+    (tmp_path / name).write_text(SCRIPTS[kind].format(secret="secret.ts"))
+    with pytest.raises(DecodeError, match="FFmpeg cannot read it as a video"):
+        open_video(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["concat://{0}|{0}", "subfile://,,start,0,end,0,,:{0}", "pipe://0", "data://video/mp4;base64,AAAA", "cache://{0}",
+     "unix://{0}", "crypto://{0}", "async://{0}", "gopher://127.0.0.1/{0}", "lavfi://testsrc", "fd://0"],
+)  # fmt: skip
+def test_other_protocols_are_refused(tmp_path: Path, frames: list[np.ndarray], address: str) -> None:
+    write_video(tmp_path / "a.ts", frames)
+    with pytest.raises(DecodeError, match=r"of the protocol '[a-z]+' are not opened; allowed are files, http"):
+        open_video(address.format(tmp_path / "a.ts"))
+
+
+def test_a_playlist_from_a_server_reads_no_local_file(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    write_video(tmp_path / "secret.ts", frames)
+    playlist = SCRIPTS["hls"].format(secret=f"file://{tmp_path}/secret.ts").encode()
+    with serving(lambda handler: answer(handler, playlist)) as root, pytest.raises(DecodeError):
+        read(f"{root}/a.m3u8")
+
+
+def test_frames_beyond_the_limit_on_pixels_are_refused(
+    tmp_path: Path, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    Image.new("1", (8193, 8192)).save(tmp_path / "1.png")
+    with pytest.raises(DecodeError, match=r"'1.png': 8193x8192 is more than the 67,108,864 pixels"):
+        read(tmp_path)
+    write_video(tmp_path / "a.mp4", frames)
+    monkeypatch.setattr("c3dvideo.video.container.MAX_PIXELS", 3071)
+    with pytest.raises(DecodeError, match=r"its frames: 64x48 is more than the .* pixels that a frame may have"):
+        open_video(tmp_path / "a.mp4")
+
+
+def test_a_decompression_bomb_among_frames_is_an_error_of_its_folder(
+    tmp_path: Path, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow refuses pictures of more than twice its own limit, with an exception that is no OSError."""
+    folder = folder_of(tmp_path / "v", frames)
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DecodeError, match=r"'1.png' is far larger than 67,108,864 pixels; scale it down"):
+        read(folder)
+
+
+# Servers
+
+
+@contextmanager
+def serving(respond: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """A server on this machine that answers every GET with `respond`; the address of its root."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            respond(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def answer(
+    handler: http.server.BaseHTTPRequestHandler, content: bytes, *, stated: int | None = None, pause: float = 0
+) -> None:
+    handler.send_response(200)
+    if stated is not None:
+        handler.send_header("Content-Length", str(stated))
+    handler.end_headers()
+    with suppress(OSError):  # the reader may be gone
+        handler.wfile.write(content)
+        handler.wfile.flush()
+        time.sleep(pause)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
+def test_an_answer_that_is_cut_short_is_an_error(tmp_path: Path, frames: list[np.ndarray], name: str) -> None:
+    write_video(tmp_path / name, frames)
+    content = (tmp_path / name).read_bytes()
+    part = content[: len(content) * 6 // 10]
+    with (
+        serving(lambda handler: answer(handler, part, stated=len(content))) as root,
+        pytest.raises(DecodeError, match=r"damaged, or its transfer was cut short: .*fetch it again"),
+    ):
+        read(f"{root}/{name}")
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
+def test_a_server_need_not_state_a_length(tmp_path: Path, frames: list[np.ndarray], name: str) -> None:
+    write_video(tmp_path / name, frames)
+    with serving(lambda handler: answer(handler, (tmp_path / name).read_bytes())) as root:
+        assert len(read(f"{root}/{name}")) == 20
+
+
+@pytest.mark.parametrize("share", [0, 0.6])
+def test_a_silent_server_is_given_up_on(tmp_path: Path, frames: list[np.ndarray], share: float) -> None:
+    write_video(tmp_path / "a.mkv", frames)
+    content = (tmp_path / "a.mkv").read_bytes()
+    part = content[: int(share * len(content))]
+    with serving(lambda handler: answer(handler, part, stated=len(content), pause=3)) as root:
+        started = time.monotonic()
+        with pytest.raises(DecodeError, match=r"no data came for 0.5 seconds"):
+            read(f"{root}/a.mkv", stall_seconds=0.5)
+        assert time.monotonic() - started < 2.5
 
 
 # The authors' videos

@@ -1,13 +1,14 @@
 """Signs that a video is cut short or damaged: in the file's own statements, in FFmpeg's log and in its packets.
 
     check_size(Path("a.avi"))                          # DecodeError: the file was cut short: it has 900 of 1200 bytes
-    Inspector("matroska,webm", may_begin_anywhere=False).good_frames(packet, frames, None, log)
+    Inspector("matroska,webm", path, may_begin_anywhere=False).good_frames(packet, frames, None, log)
 
 FFmpeg's decoders conceal much damage and report it in the log only. docs/fidelity.md lists what is recognised, and
 what is not, by container and codec.
 """
 
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,17 +16,21 @@ from typing import Any
 
 from c3dvideo.errors import DecodeError
 
+_LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
 ERROR = 16  # FFmpeg's AV_LOG_ERROR; worse is less
 
 # Errors that FFmpeg logs for files that are whole and that it decodes completely.
-_HARMLESS = re.compile(r"unable to decode APP fields|Referenced QT chapter track not found|mmco: unref short failure")
+_HARMLESS = re.compile(
+    r"unable to decode APP fields|Referenced QT chapter track not found|mmco: unref short failure"
+    rf"|Stream ends prematurely at \d+, should be {2**64 - 1}"
+)
 # What a demuxer may log while it opens a file counts only if it is about the content, because headers are often odd.
 _ABOUT_CONTENT = re.compile(
     r"prematurely|mismatch|truncat|partial file|corrupt|damaged|invalid|exceed|unknown stream", re.IGNORECASE
 )
 _CUT_SHORT = re.compile(r"prematurely|truncat|partial file", re.IGNORECASE)
 
-ADVICE = "; keep the clips before the damage with damaged='keep', or repair it with: ffmpeg -i FILE REPAIRED.mp4"
+_KEEP = "; keep the clips before the damage with damaged='keep', or "
 
 LogLine = tuple[int, str, str]
 
@@ -43,11 +48,13 @@ def error_detection(codec: str) -> str:
 class Inspector:
     """Lets the good frames of one stream pass and raises DecodeError at the first sign of damage.
 
+    path: the file, or None for what a server sends.
     may_begin_anywhere: the format is that of broadcasts, whose recordings begin and are joined at any packet.
     """
 
-    def __init__(self, demuxer: str, *, may_begin_anywhere: bool) -> None:
+    def __init__(self, demuxer: str, path: Path | None, *, may_begin_anywhere: bool) -> None:
         self._demuxer = demuxer
+        self._path = path
         self._began = not may_begin_anywhere
         self._n_frames = 0
         self._doubtful = 0  # packets since the one that was flagged
@@ -60,7 +67,9 @@ class Inspector:
         """The frames that came out when `packet` went in, unless `problem`, the log or they themselves show damage."""
         if problem is not None and _is_repeated_header(packet, problem):
             return
-        reason = _complaint(log) if problem is None else str(getattr(problem, "strerror", problem))
+        reason = _complaint(log)
+        if reason is None and problem is not None:
+            reason = str(getattr(problem, "strerror", problem))
         self._began = self._began or packet.is_keyframe
         if reason is not None and not self._began:
             return  # before its first key frame, a recording holds nothing that can be decoded
@@ -94,27 +103,28 @@ class Inspector:
             raise self.error("packets are missing")
         return released
 
-    def check_end(self, log: Sequence[LogLine], path: Path | None) -> None:
+    def check_end(self, log: Sequence[LogLine]) -> None:
         """Raises DecodeError where the file ends inside a frame. log: what FFmpeg reported at its end."""
         reason = _complaint(log)
         if reason is not None:
             raise self.error(reason)
         # These hold nothing but frames, and FFmpeg passes over the rest of one, or fills it up.
-        if path is not None and self._demuxer in ("yuv4mpegpipe", "dv") and path.stat().st_size != self._end:
+        only_frames = self._path is not None and self._demuxer in ("yuv4mpegpipe", "dv")
+        if only_frames and self._path.stat().st_size != self._end:  # type: ignore[union-attr]
             raise self.error("the last frame is incomplete")
 
     def error(self, reason: str) -> DecodeError:
         """The error for damage after the frames that have passed."""
-        return _damaged(f"FFmpeg stumbles after {self._n_frames} good frames", reason)
+        return _damaged(f"FFmpeg stumbles after {self._n_frames} good frames", reason, is_file=self._path is not None)
 
 
-def problem_on_opening(log: Sequence[LogLine], demuxer: str) -> DecodeError | None:
+def problem_on_opening(log: Sequence[LogLine], demuxer: str, *, is_file: bool) -> DecodeError | None:
     """The damage to the content of a file that its demuxer reported while FFmpeg opened it.
 
     Opening reads ahead, and a demuxer reports only once what it meets there. What decoders report comes again.
     """
     reason = _complaint([line for line in log if line[1] == demuxer and _ABOUT_CONTENT.search(line[2])])
-    return None if reason is None else _damaged("FFmpeg found it so on opening", reason)
+    return None if reason is None else _damaged("FFmpeg found it so on opening", reason, is_file=is_file)
 
 
 def is_about_the_end(problem: DecodeError) -> bool:
@@ -132,18 +142,36 @@ def _is_repeated_header(packet: Any, problem: Exception) -> bool:
     return isinstance(problem, PermissionError) and bytes(packet)[:1] == b"\x81"
 
 
-def _damaged(where: str, reason: str) -> DecodeError:
-    return DecodeError(f"the file is damaged or was cut short: {where} ({reason}){ADVICE}")
+def _damaged(where: str, reason: str, *, is_file: bool) -> DecodeError:
+    if is_file:
+        return DecodeError(
+            f"the file is damaged or was cut short: {where} ({reason}){_KEEP}"
+            "repair it with: ffmpeg -i FILE REPAIRED.mp4"
+        )
+    return DecodeError(f"the video is damaged, or its transfer was cut short: {where} ({reason}){_KEEP}fetch it again")
+
+
+def without_advice(problem: DecodeError) -> str:
+    """The message of a problem without what to do next, for videos whose good part has been kept."""
+    return str(problem).partition(_KEEP)[0]
+
+
+def ended_without_length(log: Sequence[LogLine]) -> bool:
+    """Whether a server that had not stated a length closed the connection, which is how it ends a file."""
+    return any(f"should be {2**64 - 1}" in text for _, _, text in log)
 
 
 def check_size(path: Path) -> None:
-    """Raises DecodeError for a file that is empty, or shorter than it says or than its packets need."""
+    """Raises DecodeError for a file that is empty, shorter than it says, or that ends inside a packet or page."""
     size = path.stat().st_size
     if size == 0:
         raise DecodeError("the file is empty (0 bytes)")
     with path.open("rb") as file:
         head = file.read(4096)
-    expected = _stated_size(head)
+        expected = _stated_size(head)
+        if head.startswith(b"OggS"):
+            file.seek(max(0, size - 2 * _LARGEST_OGG_PAGE))
+            expected = size + _bytes_missing_from_page(file.read())
     if expected is not None and size < expected:
         raise DecodeError(f"the file was cut short: it has {size} of {expected} bytes; fetch or record it again")
     packet = _transport_packet_size(head)
@@ -155,7 +183,7 @@ def check_size(path: Path) -> None:
 
 
 def _stated_size(head: bytes) -> int | None:
-    """The least file size that an AVI, Matroska, WebM or ASF file states for itself, if it is one and does."""
+    """The least file size that an AVI, Matroska, WebM, ASF or FLV file states for itself, if it is one and does."""
     if head.startswith(b"RIFF"):
         size = int.from_bytes(head[4:8], "little")
         return None if size == 0xFFFF_FFFF else 8 + size
@@ -164,6 +192,8 @@ def _stated_size(head: bytes) -> int | None:
             return _matroska_size(head)
     if head.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
         return _asf_size(head)
+    if head.startswith(b"FLV"):
+        return _flv_size(head)
     return None
 
 
@@ -191,6 +221,28 @@ def _asf_size(head: bytes) -> int | None:
         return None
     is_broadcast = head[at + 88] & 1
     return None if is_broadcast else int.from_bytes(head[at + 40 : at + 48], "little")
+
+
+def _flv_size(head: bytes) -> int | None:
+    """The size in the metadata of an FLV file; a recording of a stream states 0 or nothing."""
+    name = b"\x00\x08filesize\x00"  # an AMF key and the type of its value, a double
+    at = head.find(name) + len(name)
+    if at < len(name) or len(head) < at + 8:
+        return None
+    stated: float = struct.unpack(">d", head[at : at + 8])[0]
+    return int(stated) if 0 < stated < 2**53 else None
+
+
+def _bytes_missing_from_page(tail: bytes) -> int:
+    """What the last page of an Ogg file lacks. tail: the end of the file."""
+    at = tail.rfind(b"OggS")
+    if at < 0:
+        return 0
+    header = tail[at : at + 27]
+    n_segments = header[26] if len(header) == 27 else 1
+    segments = tail[at + 27 : at + 27 + n_segments]
+    end = at + 27 + n_segments + sum(segments)
+    return max(0, end - len(tail))
 
 
 def _transport_packet_size(head: bytes) -> int | None:

@@ -9,41 +9,26 @@ Nothing is silently wrong: a file that was cut short, a damaged frame and a hole
 Only cameras and broadcasts, where losses are daily life, continue after a damaged frame.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import av
 import numpy as np
-from av.error import ExitError, FFmpegError
-from av.logging import Capture
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from c3dvideo.choices import ChannelOrder, Damaged
 from c3dvideo.errors import DecodeError
-from c3dvideo.video.access import check_kind, check_url, is_live, is_url, open_options
-from c3dvideo.video.damage import (
-    Inspector,
-    check_index,
-    check_size,
-    error_detection,
-    hint,
-    is_about_the_end,
-    problem_on_opening,
-)
-from c3dvideo.video.frame_folder import MAX_PIXELS, numbered_pictures, read_picture
+from c3dvideo.video.access import is_url
+from c3dvideo.video.container import OpenStream, decoded_frames, open_file, open_url
+from c3dvideo.video.frame_folder import numbered_pictures, read_picture
 from c3dvideo.video.orientation import Orientation, orientation_of
 from c3dvideo.video.resize import Pixels
 from c3dvideo.video.timestamps import Clock
-
-_AVFMT_TS_DISCONT = 0x0200  # FFmpeg's flag of formats whose time stamps may jump
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +103,12 @@ def open_video(
     """
     with _naming(str(source)):
         if is_url(str(source)):
-            check_url(str(source))
-            opened = _open_stream(str(source), damaged, stall_seconds=stall_seconds)
+            opened = open_url(str(source), damaged, stall_seconds=stall_seconds)
         else:
             try:
                 if Path(source).is_dir():
                     return _open_folder(Path(source), channel_order, damaged)
-                opened = _open_file(Path(source), damaged)
+                opened = open_file(Path(source), damaged)
             except OSError as error:
                 raise DecodeError(f"cannot be read: {error.strerror or error}") from error
         return Video(str(source), opened.fps, _stream_frames(opened, channel_order), opened.container.close)
@@ -139,126 +123,7 @@ def _naming(source: str) -> Iterator[None]:
         raise DecodeError(f"{source!r}: {error}") from error.__cause__
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Opened:
-    """A container, the stream in it that is read, and what is known of both.
-
-    joins: the format allows that recordings are joined, and so that one begins anywhere (AVFMT_TS_DISCONT).
-    problem: damage that showed on opening, raised after the last frame.
-    """
-
-    container: Any
-    stream: Any
-    fps: Fraction | None
-    joins: bool
-    is_live: bool
-    path: Path | None
-    stall_seconds: float | None
-    problem: DecodeError | None
-
-
-def _open_file(path: Path, damaged: Damaged) -> _Opened:
-    check_kind(path)
-    size_problem = _problem_of(partial(check_size, path), damaged)
-    try:
-        opened = _open_stream(f"file:{path}", damaged, path=path)
-    except DecodeError as error:
-        # A file that is too short cannot be opened for that reason.
-        raise size_problem or error from error.__cause__
-    try:
-        index_problem = _problem_of(partial(check_index, opened.stream, path), damaged)
-    except DecodeError:
-        opened.container.close()
-        raise
-    return replace(opened, problem=size_problem or index_problem or opened.problem)
-
-
-def _problem_of(check: Callable[[], None], damaged: Damaged) -> DecodeError | None:
-    """The DecodeError that `check` raises, which is raised here at once unless damaged videos are kept."""
-    try:
-        check()
-    except DecodeError as error:
-        if damaged == "error":
-            raise
-        return error
-    return None
-
-
-def _open_stream(
-    url: str, damaged: Damaged, *, path: Path | None = None, stall_seconds: float | None = None
-) -> _Opened:
-    _listen_to_ffmpeg()
-    try:
-        with Capture() as log:
-            container = av.open(
-                url, metadata_errors="replace", container_options=open_options(url), timeout=stall_seconds
-            )
-    except (FFmpegError, OSError) as error:
-        explanation = "" if path is None else hint(path)
-        raise DecodeError(f"FFmpeg cannot read it as a video: {_reason(error, stall_seconds)}{explanation}") from error
-    try:
-        live = path is None and is_live(url, container.format.name)
-        problem = None if live else problem_on_opening(log, container.format.name)
-        if problem is not None and (damaged == "error" or not is_about_the_end(problem)):
-            raise problem
-        stream = _choose_stream(container)
-    except DecodeError:
-        container.close()
-        raise
-    # One thread per video: two gained a tenth at most, and the network needs the other cores.
-    stream.codec_context.thread_count = 1
-    strictness = {} if live else {"err_detect": error_detection(stream.name)}
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), **strictness}
-    return _Opened(
-        container=container,
-        stream=stream,
-        fps=_frames_per_second(stream),
-        joins=bool(container.format.flags & _AVFMT_TS_DISCONT),
-        is_live=live,
-        path=path,
-        stall_seconds=stall_seconds,
-        problem=problem,
-    )
-
-
-def _listen_to_ffmpeg() -> None:
-    """Make FFmpeg's errors available to `Capture`, which keeps apart what each thread causes."""
-    level = av.logging.get_level()
-    if level is None or level < av.logging.ERROR:
-        av.logging.set_level(av.logging.ERROR)
-        # What is logged outside a Capture goes to a user's own logging, and nowhere else.
-        logging.getLogger("libav").addHandler(logging.NullHandler())
-    # PyAV would report a repetition later, in whichever thread logs next.
-    av.logging.set_skip_repeated(False)
-
-
-def _reason(error: FFmpegError | OSError, stall_seconds: float | None) -> str:
-    if isinstance(error, ExitError):
-        return f"no data came for {stall_seconds:g} seconds"
-    return str(error.strerror or error)
-
-
-def _choose_stream(container: Any) -> Any:
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not streams:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
-        raise DecodeError(f"there is no video stream in it (its streams: {kinds})")
-    stream = next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])
-    if stream.codec_context is None:
-        raise DecodeError("FFmpeg has no decoder for its video; convert it with the program that made it")
-    if container.format.name == "webp_pipe" and not stream.codec_context.width:
-        raise DecodeError("FFmpeg cannot read animated WebP; convert it to GIF, APNG or MP4")
-    return stream
-
-
-def _frames_per_second(stream: Any) -> Fraction | None:
-    """The average rate, unless it is above the rate at which FFmpeg can express every time stamp: DV states 60000."""
-    average: Fraction | None = stream.average_rate
-    guessed: Fraction | None = stream.guessed_rate
-    return guessed if not average or (guessed and average > 1.2 * guessed) else average
-
-
-def _stream_frames(opened: _Opened, channel_order: ChannelOrder) -> Iterator[Frame]:
+def _stream_frames(opened: OpenStream, channel_order: ChannelOrder) -> Iterator[Frame]:
     reformatter = VideoReformatter()
     codec_context = opened.stream.codec_context
     clock = Clock(
@@ -276,7 +141,7 @@ def _stream_frames(opened: _Opened, channel_order: ChannelOrder) -> Iterator[Fra
         rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)[:, : 3 * picture.width]
         return upright(rows.reshape(picture.height, picture.width, 3))
 
-    for index, decoded in enumerate(_decoded(opened, clock)):
+    for index, decoded in enumerate(decoded_frames(opened, clock)):
         orientation = orientation or orientation_of(decoded)
         size = decoded.height, decoded.width
         yield Frame(
@@ -287,30 +152,6 @@ def _stream_frames(opened: _Opened, channel_order: ChannelOrder) -> Iterator[Fra
         )
     if opened.problem is not None:
         raise opened.problem
-
-
-def _decoded(opened: _Opened, clock: Clock) -> Iterator[Any]:
-    """The frames as FFmpeg gives them. Raises DecodeError at damage; a live stream leaves out what is damaged."""
-    inspector = Inspector(opened.container.format.name, may_begin_anywhere=opened.joins)
-    packets = opened.container.demux(opened.stream)
-    while True:
-        frames: list[Any] = []
-        problem: FFmpegError | None = None
-        with Capture() as log:
-            try:
-                packet = next(packets, None)
-            except FFmpegError as error:
-                raise inspector.error(_reason(error, opened.stall_seconds)) from error
-            if packet is None:
-                break
-            clock.add(packet)
-            try:
-                frames = packet.decode()
-            except FFmpegError as error:
-                problem = error
-        yield from frames if opened.is_live else inspector.good_frames(packet, frames, problem, log)
-    if not opened.is_live:
-        inspector.check_end(log, opened.path)
 
 
 def _open_folder(folder: Path, channel_order: ChannelOrder, damaged: Damaged) -> Video:

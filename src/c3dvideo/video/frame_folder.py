@@ -86,7 +86,7 @@ def read_picture(path: Path, channel_order: ChannelOrder) -> Pixels:
     try:
         with Image.open(path) as picture:
             if picture.width * picture.height > MAX_PIXELS:
-                raise DecodeError(too_large(path.name, picture.height, picture.width))
+                raise DecodeError(too_large(repr(path.name), picture.height, picture.width))
             if picture.mode.startswith(("I", "F")):
                 raise DecodeError(f"{path.name!r} has more than 8 bits per channel; convert it to 8")
             ImageOps.exif_transpose(picture, in_place=True)
@@ -95,7 +95,7 @@ def read_picture(path: Path, channel_order: ChannelOrder) -> Pixels:
             rows = colour.tobytes("raw", channel_order.upper())
             return np.frombuffer(rows, np.uint8).reshape(colour.height, colour.width, 3)
     except bombs as error:
-        raise DecodeError(f"{path.name!r} has more than {MAX_PIXELS:,} pixels; make it smaller") from error
+        raise DecodeError(f"{path.name!r} is far larger than {MAX_PIXELS:,} pixels; scale it down") from error
     except (OSError, SyntaxError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DecodeError(f"{path.name!r} cannot be read as a picture: {reason}") from error
@@ -103,4 +103,4 @@ def read_picture(path: Path, channel_order: ChannelOrder) -> Pixels:
 
 def too_large(what: str, height: int, width: int) -> str:
     """The message for a frame of more than MAX_PIXELS pixels."""
-    return f"{what!r} has {width}x{height} pixels, at most {MAX_PIXELS:,} are read; make it smaller"
+    return f"{what}: {width}x{height} is more than the {MAX_PIXELS:,} pixels that a frame may have; scale it down"

@@ -17,7 +17,7 @@ import numpy as np
 from c3dvideo.choices import Damaged
 from c3dvideo.errors import DecodeError, ShortVideoError
 from c3dvideo.video.clips import ClipPlan, stream_clips
-from c3dvideo.video.damage import ADVICE
+from c3dvideo.video.damage import without_advice
 from c3dvideo.video.decode import Video, open_video
 from c3dvideo.video.preprocess import CAFFE, Profile, View, prepare_frame
 from c3dvideo.video.resize import Pixels
@@ -81,7 +81,7 @@ class ClipReader:
                 # The tail is not padded here: where the damage begins is not where the video ends.
                 if self._damaged == "error" or n_clips == 0:
                     raise
-                self.damage = str(error).replace(ADVICE, "")
+                self.damage = without_advice(error)
 
     def _prepared(self) -> Iterator[tuple[float, Pixels]]:
         nothing = np.zeros(0, np.uint8)

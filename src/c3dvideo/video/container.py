@@ -1,0 +1,225 @@
+"""An open container and the video stream in it: what FFmpeg reads, packet by packet, with what it logs.
+
+    opened = open_file(Path("a.mp4"), "error")
+    for frame in decoded_frames(opened, clock):
+        ...                                         # PyAV frames in the order in which they are shown
+
+"Container" is FFmpeg's word for a file format that holds streams, such as MP4.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+from av.error import ExitError, FFmpegError
+from av.logging import Capture
+from av.stream import Disposition
+
+from c3dvideo.choices import Damaged
+from c3dvideo.errors import DecodeError
+from c3dvideo.video.access import check_kind, check_url, is_live, open_options
+from c3dvideo.video.damage import (
+    Inspector,
+    LogLine,
+    check_index,
+    check_size,
+    ended_without_length,
+    error_detection,
+    hint,
+    is_about_the_end,
+    problem_on_opening,
+)
+from c3dvideo.video.frame_folder import MAX_PIXELS, too_large
+from c3dvideo.video.timestamps import Clock
+
+_LIMITS = {"max_pixels": str(MAX_PIXELS)}
+_AVFMT_TS_DISCONT = 0x0200  # FFmpeg's flag of formats whose time stamps may jump
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenStream:
+    """A container, the stream in it that is read, and what is known of both.
+
+    joins: the format allows that recordings are joined, and so that one begins anywhere (AVFMT_TS_DISCONT).
+    states_length: False for a server that ends a file by closing the connection.
+    problem: damage that showed on opening, raised after the last frame.
+    """
+
+    container: Any
+    stream: Any
+    fps: Fraction | None
+    joins: bool
+    is_live: bool
+    path: Path | None
+    stall_seconds: float | None
+    states_length: bool
+    problem: DecodeError | None
+
+
+def open_file(path: Path, damaged: Damaged) -> OpenStream:
+    """The video stream of a file. Raises DecodeError, with damaged="keep" only where nothing at all can be read."""
+    check_kind(path)
+    size_problem = _problem_of(partial(check_size, path), damaged)
+    try:
+        opened = open_url(f"file:{path}", damaged, path=path)
+    except DecodeError as error:
+        # A file that is too short cannot be opened for that reason.
+        raise size_problem or error from error.__cause__
+    try:
+        index_problem = _problem_of(partial(check_index, opened.stream, path), damaged)
+    except DecodeError:
+        opened.container.close()
+        raise
+    return replace(opened, problem=size_problem or index_problem or opened.problem)
+
+
+def _problem_of(check: Callable[[], None], damaged: Damaged) -> DecodeError | None:
+    """The DecodeError that `check` raises, which is raised here at once unless damaged videos are kept."""
+    try:
+        check()
+    except DecodeError as error:
+        if damaged == "error":
+            raise
+        return error
+    return None
+
+
+def open_url(url: str, damaged: Damaged, *, path: Path | None = None, stall_seconds: float | None = None) -> OpenStream:
+    """The video stream at an address. Raises DecodeError when it is not allowed or not a video."""
+    check_url(url)
+    _listen_to_ffmpeg()
+    try:
+        with Capture() as log:
+            container = av.open(
+                url,
+                metadata_errors="replace",
+                options=_LIMITS,
+                container_options=open_options(url),
+                timeout=stall_seconds,
+            )
+    except (FFmpegError, OSError) as error:
+        explanation = "" if path is None else hint(path)
+        raise DecodeError(f"FFmpeg cannot read it as a video: {_reason(error, stall_seconds)}{explanation}") from error
+    try:
+        live = path is None and is_live(url, container.format.name)
+        problem = None if live else problem_on_opening(log, container.format.name, is_file=path is not None)
+        if problem is not None and (damaged == "error" or not is_about_the_end(problem)):
+            raise problem
+        stream = _choose_stream(container)
+    except DecodeError:
+        container.close()
+        raise
+    # One thread per video: two gained a tenth at most, and the network needs the other cores.
+    stream.codec_context.thread_count = 1
+    strictness = {} if live else {"err_detect": error_detection(stream.name)}
+    stream.codec_context.options = _LIMITS | strictness
+    return OpenStream(
+        container=container,
+        stream=stream,
+        fps=_frames_per_second(stream),
+        joins=bool(container.format.flags & _AVFMT_TS_DISCONT),
+        is_live=live,
+        path=path,
+        stall_seconds=stall_seconds,
+        states_length=not ended_without_length(log),
+        problem=problem,
+    )
+
+
+def _listen_to_ffmpeg() -> None:
+    """Make FFmpeg's errors available to `Capture`, which keeps apart what each thread causes."""
+    level = av.logging.get_level()
+    if level is None or level < av.logging.ERROR:
+        av.logging.set_level(av.logging.ERROR)
+        # What is logged outside a Capture goes to a user's own logging, and nowhere else.
+        logging.getLogger("libav").addHandler(logging.NullHandler())
+    # PyAV would report a repetition later, in whichever thread logs next.
+    av.logging.set_skip_repeated(False)
+
+
+def _reason(error: FFmpegError | OSError, stall_seconds: float | None) -> str:
+    if isinstance(error, ExitError):
+        return _no_data(stall_seconds)
+    return str(error.strerror or error)
+
+
+def _no_data(seconds: float | None) -> str:
+    return f"no data came for {seconds:g} seconds"
+
+
+def _choose_stream(container: Any) -> Any:
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+        raise DecodeError(f"there is no video stream in it (its streams: {kinds})")
+    stream = next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])
+    if stream.codec_context is None:
+        raise DecodeError("FFmpeg has no decoder for its video; convert it with the program that made it")
+    if container.format.name == "webp_pipe" and not stream.codec_context.width:
+        raise DecodeError("FFmpeg cannot read animated WebP; convert it to GIF, APNG or MP4")
+    height, width = stream.codec_context.height, stream.codec_context.width
+    if height * width > MAX_PIXELS:
+        raise DecodeError(too_large("its frames", height, width))
+    return stream
+
+
+def _frames_per_second(stream: Any) -> Fraction | None:
+    """The average rate, unless it is above the rate at which FFmpeg can express every time stamp: DV states 60000."""
+    average: Fraction | None = stream.average_rate
+    guessed: Fraction | None = stream.guessed_rate
+    return guessed if not average or (guessed and average > 1.2 * guessed) else average
+
+
+def decoded_frames(opened: OpenStream, clock: Clock) -> Iterator[Any]:
+    """The frames as FFmpeg gives them. Raises DecodeError at damage; a live stream leaves out what is damaged."""
+    inspector = Inspector(opened.container.format.name, opened.path, may_begin_anywhere=opened.joins)
+    packets = _Packets(opened)
+    while True:
+        frames: list[Any] = []
+        problem: FFmpegError | None = None
+        with Capture() as log:
+            try:
+                packet = packets.next(log)
+            except (FFmpegError, TimeoutError) as error:
+                raise inspector.error(_reason(error, opened.stall_seconds)) from error
+            if packet is None:
+                break
+            clock.add(packet)
+            try:
+                frames = packet.decode()
+            except FFmpegError as error:
+                problem = error
+        yield from frames if opened.is_live else inspector.good_frames(packet, frames, problem, log)
+    if not opened.is_live:
+        inspector.check_end(log)
+
+
+class _Packets:
+    """The packets of one stream, the last of which is empty and makes the decoder deliver what it holds back."""
+
+    def __init__(self, opened: OpenStream) -> None:
+        self._stream = opened.stream
+        self._packets = opened.container.demux(opened.stream)
+        self._stall_seconds = opened.stall_seconds
+        self._states_length = opened.states_length
+
+    def next(self, log: list[LogLine]) -> Any:
+        """The next packet, None at the end. Raises FFmpegError, and TimeoutError when a server has stopped sending."""
+        started = time.monotonic()
+        try:
+            packet = next(self._packets, None)
+        except FFmpegError:
+            if self._states_length and not ended_without_length(log):
+                raise
+            packet = av.Packet()
+            packet.stream, packet.time_base = self._stream, self._stream.time_base
+        if self._stall_seconds is not None and time.monotonic() - started > self._stall_seconds:
+            # Some demuxers take the part that has come for a whole packet.
+            raise TimeoutError(_no_data(self._stall_seconds))
+        return packet
