@@ -55,3 +55,4 @@ TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 Classifier = Literal["svm", "network"]
 PublishedSplits = Literal["ucf101", "hmdb51"]
 MapMethod = Literal["tsne", "pca"]
+PostProcessing = Literal["none", "centre"]  # of descriptors before they are compared

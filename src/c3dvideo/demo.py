@@ -25,7 +25,8 @@ from c3dvideo.features.extract import extract
 from c3dvideo.plots import draw_confusion, draw_scatter
 from c3dvideo.probing.descriptors import Labelled, join, labels_from_folders, read_descriptors
 from c3dvideo.probing.predict import Prediction, predict
-from c3dvideo.probing.probe import Probe, fit_probe, group_folds, score_probe
+from c3dvideo.probing.probe import Probe, fit_probe, group_folds
+from c3dvideo.probing.probe_score import score_probe
 from c3dvideo.progress import track
 from c3dvideo.synthetic import write_dataset
 from c3dvideo.video.clips import ClipPlan

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c3dvideo.errors import MissingExtraError, UsageError
+from c3dvideo.files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, FAINT, ACCENT, SECOND = "#1f2933", "#d5dbe1", "#0b6e99", "#d9730d"
+SUFFIXES = (".png", ".svg")
 _LEGEND_LIMIT = 20
 
 
@@ -155,9 +157,10 @@ def _colours(n: int) -> list[Any]:
 def _save(figure: "Figure", path: str | Path) -> None:
     from matplotlib import rc_context
 
-    target = Path(path)
-    if target.suffix not in (".png", ".svg"):
-        raise UsageError(f"{target}: pictures are written as .png or .svg")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context({"svg.hashsalt": "c3dvideo"}):
-        figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else {"Software": None})
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(f"{path}: pictures are written as .png or .svg")
+    # Without these two settings an SVG holds random identifiers and the date, and a PNG the version of matplotlib.
+    metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
+    with rc_context({"svg.hashsalt": "c3dvideo"}), atomic_file(path) as file:
+        figure.savefig(file, format=suffix[1:], metadata=metadata)

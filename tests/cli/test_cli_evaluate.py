@@ -1,7 +1,9 @@
 """`c3dvideo evaluate` and `c3dvideo similar`: every protocol from the command line, beside the published figures."""
 
 import csv
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,9 +35,11 @@ def features(feature_folder: Callable[..., Path], tmp_path: Path) -> Path:
 def test_recognition_stands_beside_the_paper(run: Run, features: Path) -> None:
     code, out, _ = run("evaluate", "recognition", features, "--labels-from-folders", "-C", 1, "--out", "report")
     assert code == 0
-    lines = out.splitlines()
-    assert lines[0].split() == ["clip@1", "video@1", "video@5", "source"]
-    assert lines[1].split() == ["ours", "100.0", "100.0", "100.0", "this", "run"]
+    facts, *lines = out.splitlines()
+    assert facts == "4 classes, 24 videos of 12 sources; 3 folds, whole sources held out"
+    assert lines[0].split() == ["clip@1", "video@1", "source"]
+    assert lines[1].split() == ["ours", "100.0", "100.0", "this", "run"]
+    assert lines[2].split() == ["chance", "level", "25.0", "25.0"]
     assert any("C3D (1 net) + linear SVM" in line and "82.3" in line and "Table 3" in line for line in lines)
     report = json.loads(Path("report/recognition.json").read_text())
     assert len(report["partitions"]) == 3
@@ -71,7 +75,7 @@ def test_official_splits_are_averaged_over_three_and_matched_without_suffix(
     assert (code, err) == (0, "")
     assert [row["n_test"] for row in report["partitions"]] == [8, 8, 8]
     assert report["video@1"] == 1.0
-    assert "needs --splits" in run(*words)[2]
+    assert "`--official ucf101` needs `--splits`" in run(*words)[2]
     (splits / "testlist02.txt").write_text("walk/v_walk_g09_c01.avi")
     code, out, err = run(*words, "--splits", splits)
     assert code == 0 and "note: split 2 is left out: no test video of it has features" in err
@@ -113,7 +117,10 @@ def test_similarity_takes_published_pairs(run: Run, features: Path, tmp_path: Pa
 def test_scenes_leave_one_out(run: Run, features: Path) -> None:
     code, out, _ = run("evaluate", "scenes", features, "--labels-from-folders", "--out", "report")
     assert code == 0
-    assert out.splitlines()[1].split() == ["ours", "100.0", "this", "run"]
+    assert out.splitlines()[0] == (
+        "4 classes, 24 videos of 12 sources; every source is tested by a classifier of all others"
+    )
+    assert out.splitlines()[2].split() == ["ours", "100.0", "this", "run"]
     assert "C3D, Maryland" in out
     assert Path("report/confusion.png").exists()
 
@@ -129,16 +136,19 @@ def test_objects_by_frame_labels(run: Run, features: Path, tmp_path: Path) -> No
     labels.write_text("\n".join(["path,start_frame,end_frame,label,split", *rows]))
     code, out, err = run("evaluate", "objects", features, "--frame-labels", labels, "--out", "report")
     assert code == 0
-    assert out.splitlines()[1].split() == ["ours", "100.0", "this", "run"]
-    assert "24 test windows; 0 windows show no object" in err
-    assert "there is no file or folder" in run("evaluate", "objects", features, "--frame-labels", "none")[2]
+    assert out.splitlines()[2].split() == ["ours", "100.0", "this", "run"]
+    assert "24 test windows; 0 windows without an object are left out" in err
+    code, _, err = run("evaluate", "objects", features, "--frame-labels", "none")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "there is no file or folder none; expected labels of frames" in err
 
 
 def test_compactness_writes_the_curve(run: Run, features: Path) -> None:
     words = ("evaluate", "compactness", features, "--labels-from-folders", "--layer", "fc6", "-C", 100, "--folds", 3)
     code, out, _ = run(*words, "--dimensions", 2, "--dimensions", 10, "--dimensions", 500, "--out", "report")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()[1:]] == ["2", "10", "12"]
+    assert "4 classes, 24 videos of 12 sources; 3 folds" in out.splitlines()[0]
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["2", "10", "12", "chance"]
     assert "52.8" in out
     with Path("report/compactness.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -157,24 +167,106 @@ def test_a_map_of_videos_or_of_random_clips(words: tuple[str, ...], n_points: in
     assert Path("report/map.png").exists()
 
 
+def test_a_map_is_one_picture_where_a_picture_is_named(run: Run, features: Path) -> None:
+    words = ("evaluate", "map", features, "--labels-from-folders", "--method", "pca")
+    for name in ("x.png", "sub/y.SVG"):
+        code, out, _ = run(*words, "--out", name)
+        assert code == 0
+        assert Path(name).is_file() and Path(name).with_suffix(".csv").is_file()
+        assert name in out
+
+
+def test_retrieval_prints_classes_and_a_random_ranking(run: Run, features: Path) -> None:
+    words = ("evaluate", "retrieval", features, "--labels-from-folders", "--layer", "fc6")
+    code, out, _ = run(*words, "--out", "report")
+    assert code == 0
+    facts, heading, ours, *_ = out.splitlines()
+    assert facts == "4 classes, 24 videos of 12 sources; every video against those of all other sources"
+    assert heading.split() == ["mAP", "P@1", "queries"]
+    assert ours.split() == ["ours", "1.000", "1.000", "24"]
+    assert any(line.split()[:2] == ["random", "ranking"] for line in out.splitlines())
+    assert {line.split()[0] for line in out.splitlines()[-4:]} == set(CLASSES)
+    report = json.loads(Path("report/retrieval.json").read_text())
+    assert (report["mAP"], report["P@1"], report["post_processing"]) == (1.0, 1.0, "none")
+    centred = json.loads(run(*words, "--post-processing", "centre", "--reference", features, "--json")[1])
+    assert (centred["post_processing"], centred["P@1"]) == ("centre", 1.0)
+
+
+def test_a_full_disk_is_one_line_after_the_report_and_leaves_nothing(
+    run: Run, features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("c3dvideo.files.os.fsync", full)
+    for task, words in {
+        "recognition": ("-C", 1),
+        "retrieval": ("--layer", "fc6"),
+        "similarity": ("--pairs-per-fold", 20),
+        "scenes": ("-C", 1),
+        "compactness": ("-C", 1, "--dimensions", 2),
+        "map": ("--method", "pca"),
+    }.items():
+        code, out, err = run("evaluate", task, features, "--labels-from-folders", *words, "--out", "report")
+        assert code == 1
+        assert "the disk is full" in err
+        assert len(err.splitlines()) == 1
+        assert bool(out) == (task != "map")
+        assert list(Path("report").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(run: Run, features: Path) -> None:
+    Path("taken").write_text("a file")
+    code, _, err = run("evaluate", "scenes", features, "--labels-from-folders", "-C", 1, "--out", "taken/report")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "taken" in err and "a part of its path is a file" in err
+
+
 @pytest.fixture
 def weights(narrow_network: C3D, tmp_path: Path) -> Path:
     narrow_network.save_pretrained(tmp_path / "weights")
     return tmp_path / "weights"
 
 
-def test_similar_compares_two_videos(
-    run: Run, weights: Path, moving_square: Callable[..., Path], tmp_path: Path
+def test_similar_leads_with_a_cosine_and_its_place_among_unrelated_pairs(
+    run: Run, weights: Path, moving_square: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = moving_square(tmp_path / "a.mp4", seed=0), moving_square(tmp_path / "b.mp4", seed=3)
-    code, out, _ = run("similar", a, a, "--weights", weights, "--json")
+    monkeypatch.setenv("C3DVIDEO_CACHE", str(tmp_path / "cache"))
+    code, out, err = run("similar", a, a, "--weights", weights, "--json")
     assert code == 0
+    assert err.startswith("computing the descriptors of 32 generated videos")
     found = json.loads(out)
-    assert found["cosine"] == found["layers"]["fc6"]["cosine"] == pytest.approx(1.0, abs=1e-6)
-    code, out, _ = run("similar", a, b, "--weights", weights, "--layer", "fc6", "--layer", "prob")
-    assert code == 0
-    assert len(out.splitlines()) == 13
-    assert out.splitlines()[0].split() == ["fc6", "prob"]
+    assert found["cosine"] == pytest.approx(1.0, abs=1e-6)
+    assert found["layers"]["fc6"]["cosine"] == pytest.approx(1.0, abs=1e-6)
+    assert (found["percentile"], found["reference"]) == (100.0, "generated videos")
+    code, out, err = run("similar", a, b, "--weights", weights, "--layer", "fc6", "--layer", "prob")
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first.startswith("cosine 0.") and first.endswith("(fc6)")
+    assert second.startswith("more alike than ") and "448 pairs of unrelated videos" in second
+    code, out, _ = run("similar", a, b, "--weights", weights, "--layer", "fc6", "--layer", "prob", "--all")
+    assert len(out.splitlines()) == 15
+    assert out.splitlines()[2].split() == ["fc6", "prob"]
+
+
+def test_similar_is_compared_with_a_folder_of_features(
+    run: Run, weights: Path, moving_square: Callable[..., Path], tmp_path: Path
+) -> None:
+    for seed in range(4):
+        moving_square(tmp_path / "own" / f"{seed}.mp4", seed=seed)
+    a, b = tmp_path / "own" / "0.mp4", tmp_path / "own" / "1.mp4"
+    assert run("extract", "own", "--out", "features", "--weights", weights)[0] == 0
+    words = ("similar", a, b, "--weights", weights, "--json", "--reference", "features")
+    code, out, err = run(*words)
+    assert (code, err) == (0, "")
+    plain, centred = json.loads(out), json.loads(run(*words, "--post-processing", "centre")[1])
+    assert (plain["n_unrelated"], plain["reference"]) == (6, "features")
+    assert centred["cosine"] < plain["cosine"]
+    assert run("extract", "own", "--out", "other", "--weights", weights, "--stride-frames", 8)[0] == 0
+    code, _, err = run(*words[:-1], "other")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "plan.stride_frames is 8 there and 16 here" in err and "leave `--reference` out" in err
 
 
 def test_similar_says_which_video_cannot_be_compared(

@@ -17,12 +17,12 @@ from c3dvideo.evaluation.action_recognition import (
 from c3dvideo.probing.descriptors import Labelled, read_labelled
 
 Writer = Callable[..., Path]
-CLASSES = [f"c{i}" for i in range(7)]
+CLASSES = [f"c{i}" for i in range(10)]
 
 
 def clip(*order: int) -> np.ndarray:
-    """Probabilities of seven classes that fall in this order; the others share the rest."""
-    p = np.full(7, 0.001)
+    """Probabilities of ten classes that fall in this order; the others share the rest."""
+    p = np.full(10, 0.001)
     p[list(order)] = 2.0 ** -np.arange(1, len(order) + 1)
     return p / p.sum()
 
@@ -40,6 +40,7 @@ def test_predictions_are_averaged_over_clips(feature_folder: Writer, tmp_path: P
     assert report["video@1"] == pytest.approx(1 / 3)
     assert report["video@5"] == pytest.approx(2 / 3)
     assert report["featureless"] == ["gone.mp4"]
+    assert (report["n_classes"], report["n_videos"], report["chance"]) == (10, 4, 0.1)
 
 
 def test_random_clips_are_drawn_without_repeats_by_seed_and_video(feature_folder: Writer, tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_predictions_and_labels_that_do_not_fit_are_refused(feature_folder: Writ
     folder = feature_folder(tmp_path, {"a.mp4": clip(0)[None]}, layer="prob")
     with pytest.raises(DatasetError, match="labels that are no class of the network: walk"):
         evaluate_predictions(folder, [Example("a.mp4", "walk")], CLASSES)
-    with pytest.raises(UsageError, match="7 numbers a clip for 6 classes"):
+    with pytest.raises(UsageError, match="10 numbers per clip for 6 classes"):
         evaluate_predictions(folder, [Example("a.mp4", "c0")], CLASSES[:6])
     with pytest.raises(DatasetError, match="none of 1 labelled videos"):
         evaluate_predictions(folder, [Example("gone.mp4", "c0")], CLASSES)
@@ -77,7 +78,11 @@ def test_descriptors_are_scored_by_clip_and_by_video(feature_folder: Writer, tmp
     parts = partitions(labelled)
     assert len(parts) == 5
     report = evaluate_descriptors(parts, clip_folder=folder, penalty=1.0)
-    assert (report["clip@1"], report["video@1"], report["video@5"]) == (1.0, 1.0, 1.0)
+    assert (report["clip@1"], report["video@1"]) == (1.0, 1.0)
+    assert "video@5" not in report, "five guesses among six classes say nothing"
+    facts = {"n_classes": 6, "n_videos": 30, "n_sources": 30, "n_folds": 5, "partition": "folds"}
+    assert facts.items() <= report.items()
+    assert (report["chance"], report["largest_class"]) == (pytest.approx(1 / 6), pytest.approx(1 / 6))
     assert [row["n_test"] for row in report["partitions"]] == [6] * 5
     assert "clip@1" not in evaluate_descriptors(parts[:1], penalty=1.0)
 
@@ -88,9 +93,13 @@ def test_the_labels_own_split_is_used_and_official_splits_are_averaged() -> None
     ((train, test),) = partitions(Labelled(rows, (), examples))
     assert (train.names, test.names) == (("0", "1"), ("2", "3"))
     one, two = (
-        {"by": "x", "partitions": [{"video@1": value, "video@5": 1.0}]} for value in (0.5, 0.7)
-    )  # fmt: skip
-    assert average([one, two])["video@1"] == pytest.approx(0.6)
+        {"by": "x", "partition": "split", "n_folds": 1, "partitions": [{"video@1": value, "video@5": 1.0}]}
+        for value in (0.5, 0.7)
+    )
+    both = average([one, two])
+    assert both["video@1"] == pytest.approx(0.6)
+    assert (both["partition"], both["n_folds"]) == ("official splits", 2)
+    assert average([one])["partition"] == "split"
 
 
 def test_a_class_in_test_that_train_lacks_is_refused() -> None:

@@ -14,7 +14,8 @@ from sklearn.svm import LinearSVC
 from c3dvideo.datasets.examples import Example
 from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.probing.descriptors import Labelled, Part
-from c3dvideo.probing.probe import Probe, RowSpan, fit_probe, group_folds, score_probe
+from c3dvideo.probing.probe import Probe, RowSpan, fit_probe, group_folds
+from c3dvideo.probing.probe_score import score_probe
 
 
 def labelled(

@@ -1,13 +1,11 @@
-"""`c3dvideo evaluate`: the paper's protocols, each beside the published figures; and `c3dvideo similar`."""
+"""`c3dvideo evaluate`: the paper's protocols beside the published figures; and `c3dvideo similar`."""
 
-import csv
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from c3dvideo.choices import Classifier, MapMethod, PublishedSplits
+from c3dvideo.choices import Classifier, MapMethod, PostProcessing, PublishedSplits
 from c3dvideo.cli.needs import needs
 from c3dvideo.cli.output import note, print_json
 from c3dvideo.cli.probe_commands import (
@@ -24,10 +22,6 @@ from c3dvideo.cli.probe_commands import (
     read_and_note,
 )
 from c3dvideo.cli.training_commands import depth
-from c3dvideo.errors import DatasetError, UsageError
-
-if TYPE_CHECKING:
-    from c3dvideo.probing.descriptors import Labelled
 
 Folder = Annotated[Path, typer.Argument(help="Folder that `c3dvideo extract` wrote.", show_default=False)]
 Layer = Annotated[str, typer.Option("--layer", help="Layer to read.", show_default="fc6, or the only one")]
@@ -40,13 +34,20 @@ OutWithPictures = Annotated[
         "--out", help="Folder for the report (JSON), tables and pictures.", show_default=False, callback=needs("plots")
     ),
 ]
+PostProcessingOption = Annotated[
+    PostProcessing,
+    typer.Option(
+        "--post-processing", help="'centre' subtracts the mean descriptor of the reference videos before comparing."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="The paper's protocols on stored features, beside its figures.")
-    for command in (recognition, similarity, scenes, objects, compactness, depth, draw_map):
-        group.command("map" if command is draw_map else command.__name__)(command)
+    group = typer.Typer(no_args_is_help=True, help="Run the paper's protocols on stored features.")
+    for command in (recognition, retrieval, similarity, scenes, objects, compactness, depth):
+        group.command()(command)
+    group.command("map")(draw_map)
     app.add_typer(group, name="evaluate")
     app.command("similar")(similar)
 
@@ -59,22 +60,24 @@ def recognition(
     official: Annotated[
         PublishedSplits | None,
         typer.Option(
-            "--official", help="Labels and the three splits from the data set's own files.", show_default=False
+            "--official", help="Take labels and the three splits from the data set's own files.", show_default=False
         ),
     ] = None,
     splits: Annotated[
         Path | None, typer.Option("--splits", help="Folder of those split files.", show_default=False)
     ] = None,
-    by: Annotated[Classifier, typer.Option("--by", help="Descriptor + linear SVM, or the network's own prob.")] = "svm",
+    by: Annotated[
+        Classifier, typer.Option("--by", help="Classify by a linear SVM on descriptors, or by the network's prob.")
+    ] = "svm",
     layer: Layers = None,
     n_clips: Annotated[
-        int, typer.Option("--clips", min=0, help="network: random clips a video, as on Sports-1M; 0 takes all.")
+        int, typer.Option("--clips", min=0, help="With --by network: random clips per video (Sports-1M: 10); 0 is all.")
     ] = 10,
     classes: Annotated[
         Path | None,
         typer.Option(
             "--classes",
-            help="network: class names in output order, a file with one a line or a weights folder.",
+            help="With --by network: class names in output order, as a file with one per line or a weights folder.",
             show_default="the labels, sorted",
         ),
     ] = None,
@@ -86,39 +89,58 @@ def recognition(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Clip@1, video@1 and video@5, averaged over the official splits, the labels' own split, or folds of sources."""
+    """Measure action recognition: clip@1, video@1 and video@5 (Tables 2 and 3).
+
+    Averaged over the official splits, or by the split of the labels, or over folds of whole sources. video@5 needs ten
+    classes or more.
+    """
     from c3dvideo.evaluation import action_recognition as protocol
+    from c3dvideo.evaluation.official_splits import read_official_splits
 
     if official is None:
         parts = [read_and_note(features, labels, labels_from_folders, layer, group_pattern)]
     else:
-        parts = _official(features, layer, official, splits)
-    if by == "network":
-        tested = [labelled.preferred_part("", ["test", "val"]) for labelled in parts]
-        reports = [
-            protocol.evaluate_predictions(
-                features[0],
-                each.examples,
-                _class_names(classes, each.labels.tolist()),
-                n_clips=n_clips or None,
-                seed=seed,
-            )
-            for each in tested
-        ]
-    else:
-        reports = [
-            protocol.evaluate_descriptors(
-                protocol.partitions(labelled, folds=folds, seed=seed),
-                clip_folder=features[0] if len(features) == 1 and features[0].is_dir() else None,
-                penalty=penalty,
-                folds=folds,
-                standardise=standardise,
-                seed=seed,
-            )
-            for labelled in parts
-        ]
-    report = protocol.average(reports)
-    _finish(report, protocol.METRICS, out, as_json)
+        parts = read_official_splits(features, official, splits=splits, layers=layer or (), note=note)
+    report = protocol.evaluate_recognition(
+        parts,
+        features,
+        by=by,
+        classes=classes,
+        n_clips=n_clips or None,
+        penalty=penalty,
+        folds=folds,
+        standardise=standardise,
+        seed=seed,
+    )
+    _finish(report, out, as_json)
+
+
+def retrieval(
+    features: Features,
+    *,
+    labels: Labels = None,
+    labels_from_folders: FromFolders = False,
+    layer: Layers = None,
+    group_pattern: GroupPattern = "",
+    post_processing: PostProcessingOption = "none",
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", help="Folder of features that gives the mean.", show_default="FEATURES"),
+    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure retrieval across sources: whether a video finds other videos of its class by the cosine of descriptors.
+
+    Mean average precision and precision at 1, overall and per class, beside a random ranking. Nothing is trained.
+    """
+    from c3dvideo.evaluation.retrieval import evaluate_retrieval
+    from c3dvideo.probing.reference import read_reference
+
+    labelled = read_and_note(features, labels, labels_from_folders, layer, group_pattern)
+    mean = None if reference is None else read_reference(reference, labelled.parts[0].layer).mean
+    _finish(evaluate_retrieval(labelled, post_processing=post_processing, mean=mean, seed=seed), out, as_json)
 
 
 def similarity(
@@ -132,45 +154,34 @@ def similarity(
     ] = None,
     layer: Layers = None,
     group_pattern: GroupPattern = "",
-    folds: Annotated[int, typer.Option("--folds", help="Folds of generated pairs; no two share a class.")] = 10,
-    pairs_per_fold: Annotated[int, typer.Option("--pairs-per-fold", min=2, help="Half same, half not.")] = 600,
+    folds: Annotated[int, typer.Option("--folds", help="Folds of drawn pairs; no two share a class.")] = 10,
+    pairs_per_fold: Annotated[
+        int, typer.Option("--pairs-per-fold", min=2, help="Drawn pairs per fold, half of them of one class.")
+    ] = 600,
     penalty: Annotated[float, typer.Option("--penalty", "-C", help="The SVM's C.")] = 1.0,
     seed: Seed = 0,
     out: OutWithPictures = None,
     as_json: AsJson = False,
 ) -> None:
-    """Do two videos show the same action? 12 similarities a layer, a linear SVM, accuracy +- standard error, AUC.
+    """Measure action similarity: whether two videos show the same action, by the ASLAN protocol (Table 4).
 
-    Pairs come from --pairs, or are drawn from labelled videos. Layers are those of prob, fc7, fc6, pool5 that are
+    Twelve similarities per layer and a linear SVM; accuracy +- standard error and the area under the ROC curve. Pairs
+    are those of --pairs, or are drawn from labelled videos. The layers are those of prob, fc7, fc6, pool5 that are
     stored.
     """
-    from c3dvideo.datasets.layouts import read_aslan
     from c3dvideo.evaluation import action_similarity as protocol
-    from c3dvideo.plots import draw_roc
-    from c3dvideo.probing.descriptors import read_descriptors
 
-    chosen = layer or protocol.stored_layers(features)
     if pairs is not None:
-        tables = {name: read_descriptors([features], layers=[name]) for name in chosen}
-        names = next(iter(tables.values())).names
-        made, missing = protocol.published_pairs(read_aslan(pairs), names)
-        if missing:
-            note(f"note: {len(missing)} videos of the pairs have no features: {', '.join(missing[:3])}")
-        matrices = {name: table.matrix for name, table in tables.items()}
+        report = protocol.evaluate_published(features, pairs, layers=layer or (), penalty=penalty, note=note)
     else:
-        found = {name: read_and_note([features], labels, labels_from_folders, [name], group_pattern) for name in chosen}
-        made = protocol.generate_pairs(found[chosen[0]], folds=folds, pairs_per_fold=pairs_per_fold, seed=seed)
-        matrices = {name: labelled.matrix for name, labelled in found.items()}
-    report = protocol.evaluate_pairs(protocol.pair_vectors(matrices, made), made, layers=chosen, penalty=penalty)
-    if out is not None:
-        curve = report["roc"]
-        label = f"ours, AUC {report['auc']:.3f}"
-        draw_roc(out / "roc.png", {label: (curve["false_positive"], curve["true_positive"])})
-    _finish(report, ("accuracy", "auc"), out, as_json)
-    if not as_json:
-        typer.echo(
-            f"accuracy {report['accuracy']:.3f} +- {report['standard_error']:.3f} over {report['n_folds']} folds"
+        found = {
+            name: read_and_note([features], labels, labels_from_folders, [name], group_pattern)
+            for name in layer or protocol.stored_layers(features)
+        }
+        report = protocol.evaluate_labelled(
+            found, folds=folds, pairs_per_fold=pairs_per_fold, penalty=penalty, seed=seed
         )
+    _finish(report, out, as_json)
 
 
 def scenes(
@@ -179,18 +190,17 @@ def scenes(
     labels: Labels = None,
     labels_from_folders: FromFolders = False,
     layer: Layers = None,
+    group_pattern: GroupPattern = "",
     penalty: Penalty = None,
     seed: Seed = 0,
     out: OutWithPictures = None,
     as_json: AsJson = False,
 ) -> None:
-    """Leave-one-out accuracy of a linear SVM: YUPENN, Maryland, or any labelled videos."""
+    """Measure scene recognition: every source tested by a linear SVM of all others (YUPENN, Maryland; Table 5)."""
     from c3dvideo.evaluation.scene_recognition import evaluate_scenes
 
-    labelled = read_and_note(features, labels, labels_from_folders, layer, "")
-    report = evaluate_scenes(labelled, penalty=penalty, seed=seed)
-    _draw_confusion(report, out)
-    _finish(report, ("accuracy",), out, as_json)
+    labelled = read_and_note(features, labels, labels_from_folders, layer, group_pattern)
+    _finish(evaluate_scenes(labelled, penalty=penalty, seed=seed), out, as_json)
 
 
 def objects(
@@ -200,7 +210,7 @@ def objects(
         Path,
         typer.Option(
             "--frame-labels",
-            help="A folder <train|test>/<video>.txt, a label a line and a line a frame, or a CSV "
+            help="A folder <train|test>/<video>.txt with one label per line and one line per frame, or a CSV "
             "path,start_frame,end_frame,label,split.",
         ),
     ],
@@ -211,18 +221,19 @@ def objects(
     out: OutWithPictures = None,
     as_json: AsJson = False,
 ) -> None:
-    """Object in hand, window by window: majority label of 16 frames, windows under 8 dropped, the set's own split."""
+    """Measure object recognition, window by window, on the data set's own split (section 6).
+
+    A window of 16 frames has the most frequent label of its frames; a window in which that label covers fewer than 8
+    frames is left out.
+    """
     from c3dvideo.datasets.layouts import read_frame_labels
     from c3dvideo.evaluation.object_recognition import evaluate_objects
 
-    if not frame_labels.exists():
-        raise UsageError(f"there is no file or folder {frame_labels}; expected labels of frames")
     report = evaluate_objects(
         features, read_frame_labels(frame_labels), layer=layer, penalty=penalty, folds=folds, seed=seed
     )
-    _draw_confusion(report, out)
-    _finish(report, ("accuracy",), out, as_json)
-    note(f"{report['n']} test windows; {report['n_dropped']} windows show no object")
+    _finish(report, out, as_json)
+    note(f"{report['n']} test windows; {report['n_dropped']} windows without an object are left out")
 
 
 def compactness(
@@ -231,7 +242,8 @@ def compactness(
     labels: Labels = None,
     labels_from_folders: FromFolders = False,
     dimensions: Annotated[
-        list[int] | None, typer.Option("--dimensions", help="Repeatable. [default: 10 50 100 500]", min=1)
+        list[int] | None,
+        typer.Option("--dimensions", help="Dimensions to keep; repeatable.", min=1, show_default="10, 50, 100, 500"),
     ] = None,
     layer: Layers = None,
     group_pattern: GroupPattern = "",
@@ -241,68 +253,49 @@ def compactness(
     out: OutWithPictures = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy after PCA to few dimensions: the curve of the paper's Figure 5, as table, CSV and picture."""
+    """Measure the accuracy after PCA to few dimensions: the curve of Figure 5 as table, CSV and picture."""
     from c3dvideo.evaluation import compactness as protocol
-    from c3dvideo.evaluation.paper import COMPACTNESS_POINTS
-    from c3dvideo.plots import draw_curves
 
     labelled = read_and_note(features, labels, labels_from_folders, layer, group_pattern)
     report = protocol.evaluate_compactness(
         labelled, dimensions=dimensions or protocol.DIMENSIONS, penalty=penalty, folds=folds, seed=seed
     )
-    curve = list(zip(report["dimensions"], report["accuracies"], strict=True))
-    everything = report["all_dimensions"]
-    if out is not None:
-        rows = [(d, value, COMPACTNESS_POINTS.get(d, "")) for d, value in [*curve, tuple(everything.values())]]
-        _write_csv(out / "compactness.csv", ["dimensions", "accuracy", "published_ucf101"], rows)
-        draw_curves(
-            out / "compactness.png",
-            {"ours": (report["dimensions"], report["accuracies"])},
-            references={"C3D, UCF101 (paper, Figure 5)": (list(COMPACTNESS_POINTS), list(COMPACTNESS_POINTS.values()))},
-            levels={f"ours, all {everything['dimensions']}": everything["accuracy"]},
-            x_label="dimensions after PCA",
-            y_label="accuracy",
-            log_x=True,
-        )
-    if not as_json:
-        typer.echo("dimensions  ours  published (UCF101, Figure 5)")
-        for d, value in curve:
-            published = f"{100 * COMPACTNESS_POINTS[d]:5.1f}" if d in COMPACTNESS_POINTS else ""
-            typer.echo(f"{d:10d} {100 * value:5.1f}  {published}")
-        typer.echo(f"{everything['dimensions']:10d} {100 * everything['accuracy']:5.1f}  (no PCA)")
-    _finish(report, (), out, as_json)
+    _finish(report, out, as_json)
 
 
 def draw_map(
     features: Features,
     *,
-    out: Annotated[Path, typer.Option("--out", help="Folder for map.png and map.csv.", callback=needs("plots"))],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="Picture to write (.png or .svg; its table lies beside it), or a folder for map.png and map.csv.",
+            callback=needs("plots"),
+        ),
+    ],
     labels: Labels = None,
     labels_from_folders: FromFolders = False,
-    method: Annotated[MapMethod, typer.Option("--method", help="How to lay the points out.")] = "tsne",
+    method: Annotated[MapMethod, typer.Option("--method", help="Projection to the plane.")] = "tsne",
     n_clips: Annotated[
-        int, typer.Option("--clips", min=0, help="Draw so many random clips instead of one point a video.")
+        int, typer.Option("--clips", min=0, help="Random clips to draw; 0 draws one point per video.")
     ] = 0,
     layer: Layers = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """A map of descriptors coloured by class: similar videos lie close together (the paper's Figure 6)."""
-    from c3dvideo.evaluation.feature_map import project, random_clips
-    from c3dvideo.plots import draw_scatter
+    """Draw a map of descriptors coloured by class, in which similar videos lie close together (Figure 6)."""
+    from c3dvideo.evaluation.feature_map import project, random_clips, write_map
 
     labelled = read_and_note(features, labels, labels_from_folders, layer, "")
     if n_clips:
         labelled = random_clips(features[0], labelled, n_clips=n_clips, seed=seed)
     points = project(labelled.matrix, method=method, seed=seed)
-    draw_scatter(out / "map.png", points, labelled.labels.tolist())
-    rows = [(e.path, e.label, x, y) for e, (x, y) in zip(labelled.examples, points.tolist(), strict=True)]
-    _write_csv(out / "map.csv", ["path", "label", "x", "y"], rows)
-    report = {"task": "map", "method": method, "n_points": len(rows), "picture": str(out / "map.png")}
+    picture, table = write_map(labelled, points, out)
     if as_json:
-        print_json(report)
+        print_json({"task": "map", "method": method, "n_points": len(points), "picture": str(picture)})
     else:
-        typer.echo(f"{len(rows)} points: {out / 'map.png'}, {out / 'map.csv'}")
+        typer.echo(f"{len(points)} points: {picture}, {table}")
 
 
 def similar(
@@ -311,88 +304,55 @@ def similar(
     *,
     weights: Annotated[
         str | None,
-        typer.Option("--weights", help="Weights folder, hub id or published name.", show_default=False),
+        typer.Option("--weights", help="Weights folder, hub id or published name.", show_default="embedded"),
     ] = None,
-    layer: Annotated[list[str] | None, typer.Option("--layer", help="Repeatable. [default: fc6]")] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", help="Layer to compare; repeatable, the first gives the cosine.", show_default="fc6"),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            help="Folder of features of other videos, by the same weights: what the cosine is compared with.",
+            show_default="generated videos",
+        ),
+    ] = None,
+    post_processing: PostProcessingOption = "none",
+    show_all: Annotated[bool, typer.Option("--all", help="Print the 12 similarities of the ASLAN protocol.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """How alike are two videos? The cosine of their descriptors, and the other similarities of the ASLAN protocol."""
-    from c3dvideo.evaluation import action_similarity as protocol
+    """Compare two videos: the cosine of their descriptors, and its place among pairs of unrelated videos."""
+    from dataclasses import asdict
 
-    found = protocol.similar(first, second, layers=layer or ["fc6"], weights=weights, device=device)
+    from c3dvideo.evaluation import two_videos
+
+    found = two_videos.similar(
+        first,
+        second,
+        layers=layer or ["fc6"],
+        weights=weights,
+        reference=reference,
+        post_processing=post_processing,
+        device=device,
+        note=note,
+    )
     if as_json:
-        print_json({"a": first, "b": second, "cosine": next(iter(found.values()))["cosine"], "layers": found})
-        return
-    typer.echo(f"{'':26}" + "".join(f"{name:>12}" for name in found))
-    for name in protocol.DISTANCES:
-        typer.echo(f"{name:26}" + "".join(f"{values[name]:12.4f}" for values in found.values()))
+        print_json({"a": first, "b": second, **asdict(found)})
+    else:
+        typer.echo(found.text())
+        if show_all:
+            typer.echo(found.table())
 
 
-def _official(features: list[Path], layers: list[str] | None, name: str, splits: Path | None) -> "list[Labelled]":
-    """The labelled descriptors of each of the three official splits; one with an empty side is left out and named."""
-    from c3dvideo.datasets import layouts
-    from c3dvideo.probing.descriptors import join, note_leftovers, read_descriptors
+def _finish(report: dict[str, Any], out: Path | None, as_json: bool) -> None:
+    """Print the report, then write it: what was measured is not lost when a disk is full."""
+    from c3dvideo.evaluation.evaluation_report import report_text, write_report
 
-    if splits is None:
-        raise UsageError(f"--official {name} needs --splits, the folder of its split files")
-    table = read_descriptors(features, layers=layers or ())
-    library = layouts.Library("", table.names)
-    read = layouts.read_ucf101 if name == "ucf101" else layouts.read_hmdb51
-    found = []
-    for fold in (1, 2, 3):
-        dataset = read(library, splits, fold=fold)
-        if dataset.missing:
-            note(f"note: split {fold}: {len(dataset.missing)} videos have no features")
-        labelled = join(table, dataset)
-        for line in note_leftovers(labelled):
-            note(f"note: split {fold}: {line}")
-        empty = {"train", "test"} - {example.split for example in labelled.examples}
-        if empty:
-            note(f"note: split {fold} is left out: no {min(empty)} video of it has features")
-        else:
-            found.append(labelled)
-    if not found:
-        raise DatasetError(f"no split of {name} has features of both training and test videos in {features[0]}")
-    return found
-
-
-def _class_names(source: Path | None, labels: list[str]) -> list[str]:
-    if source is None:
-        return sorted(set(labels))
-    if source.is_dir():
-        from c3dvideo.network.folder import read_config
-
-        return list(read_config(source)["classes"])
-    if not source.is_file():
-        raise UsageError(f"there is no file or weights folder {source}; expected class names, one a line")
-    return source.read_text(encoding="utf-8").splitlines()
-
-
-def _draw_confusion(report: dict[str, Any], out: Path | None) -> None:
-    import numpy as np
-
-    from c3dvideo.plots import draw_confusion
-
-    if out is not None:
-        draw_confusion(out / "confusion.png", np.array(report["confusion"]), report["classes"])
-
-
-def _write_csv(path: Path, header: list[str], rows: list[Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([header, *rows])
-
-
-def _finish(report: dict[str, Any], metrics: tuple[str, ...], out: Path | None, as_json: bool) -> None:
-    """Write the report where it is wanted; print it as JSON, or its metrics beside the published ones."""
-    from c3dvideo.evaluation.paper import comparison
-
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"{report['task']}.json").write_text(json.dumps(report, indent=2) + "\n")
     if as_json:
         print_json(report)
-    elif metrics:
-        ours = {name: report[name] for name in metrics if name in report}
-        typer.echo(comparison(report["task"], ours))
+    else:
+        typer.echo(report_text(report))
+    if out is not None:
+        write_report(report, out)

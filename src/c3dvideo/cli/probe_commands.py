@@ -15,28 +15,27 @@ if TYPE_CHECKING:
 Features = Annotated[
     list[Path],
     typer.Argument(
-        help="Folders that `c3dvideo extract` wrote, or other features a video: a folder of .npy, a .csv, an .npy. "
+        help="Folders that `c3dvideo extract` wrote, or other features per video: a folder of .npy, a .csv, an .npy. "
         "Several are concatenated.",
         show_default=False,
     ),
 ]
 Labels = Annotated[Path | None, typer.Option("--labels", help="CSV path,label[,split][,group].", show_default=False)]
 FromFolders = Annotated[
-    bool, typer.Option("--labels-from-folders", help="The folder a video lies in is its class; no CSV needed.")
+    bool, typer.Option("--labels-from-folders", help="Take the folder of a video as its class; no CSV needed.")
 ]
 Layers = Annotated[
     list[str] | None,
     typer.Option(
-        "--layer", help="Layer to read; once for all FEATURES or once for each. Default fc6, or the only one."
+        "--layer", help="Layer to read; once for all FEATURES or once for each.", show_default="fc6, or the only one"
     ),
 ]
 GroupPattern = Annotated[
     str,
     typer.Option(
         "--group-pattern",
-        help=r"Regular expression; its first group names a video's source, e.g. '_g(\d+)_'. Default: the CSV's group "
-        "column, or what customary file names say.",
-        show_default=False,
+        help=r"Regular expression; its first group names the source of a video, e.g. '_g(\d+)_'.",
+        show_default="the group column, or customary file names",
     ),
 ]
 Penalty = Annotated[
@@ -45,15 +44,16 @@ Penalty = Annotated[
 ]
 Folds = Annotated[int, typer.Option("--folds", help="Folds of the cross-validation; whole sources are held out.")]
 Standardise = Annotated[
-    bool, typer.Option("--standardise", help="Zero mean and unit variance for every column first (the paper does not).")
+    bool,
+    typer.Option("--standardise", help="Give every column zero mean and unit variance first (the paper does not)."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Linear classifiers on stored features.")
+    group = typer.Typer(no_args_is_help=True, help="Fit and measure linear classifiers on stored features.")
     group.command("fit")(fit)
     group.command("score")(score)
     app.add_typer(group, name="probe")
@@ -114,11 +114,12 @@ def score(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy of a probe: overall, a class, and the confusion matrix."""
+    """Measure a probe: its accuracy, overall and per class, and the confusion matrix."""
     import numpy as np
 
     from c3dvideo.plots import draw_confusion
-    from c3dvideo.probing.probe import Probe, score_probe
+    from c3dvideo.probing.probe import Probe
+    from c3dvideo.probing.probe_score import score_probe, score_text
 
     fitted = Probe.load(probe)
     if len(features) != len(fitted.parts):
@@ -131,20 +132,17 @@ def score(
     if as_json:
         print_json(report)
         return
-    for name, row in report["per_class"].items():
-        unknown = "   (the probe does not know this class)" if name in report["unknown_classes"] else ""
-        typer.echo(f"{row['accuracy']:6.3f}  {row['n']:5d}  {name}{unknown}")
-    typer.echo(f"{report['accuracy']:6.3f}  {report['n']:5d}  all")
+    typer.echo(score_text(report))
 
 
 def read_and_note(
     features: list[Path], labels: Path | None, from_folders: bool, layers: list[str] | None, group_pattern: str
 ) -> "Labelled":
-    """Descriptors beside their labels; what has only one of the two is said on stderr."""
+    """Descriptors beside their labels; a note on stderr counts videos that have only one of the two."""
     from c3dvideo.probing.descriptors import note_leftovers, read_labelled
 
     if (labels is None) != from_folders:
-        raise UsageError("where are the labels? Give either --labels LABELS.csv or --labels-from-folders")
+        raise UsageError("where are the labels? Pass either --labels LABELS.csv or --labels-from-folders")
     labelled = read_labelled(features, labels=labels, layers=layers or (), group_pattern=group_pattern)
     for line in note_leftovers(labelled):
         note(f"note: {line}")

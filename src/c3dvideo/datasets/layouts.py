@@ -228,7 +228,7 @@ def read_aslan(file: str | Path) -> tuple[Pair, ...]:
         listed = _rows(file, "first", "second", "same", "fold")
         rows = [(row["first"], row["second"], row["same"].strip().lower(), int(row["fold"])) for _, row in listed]
         return tuple(Pair(first, second, same in ("1", "true", "same"), fold) for first, second, same, fold in rows)
-    from scipy.io import loadmat  # type: ignore[import-untyped]
+    from scipy.io import loadmat
 
     tables = [value for value in loadmat(str(file)).values() if isinstance(value, np.ndarray) and value.ndim == 3]
     table = next((value for value in tables if value.shape[1] == 5), None)
@@ -257,6 +257,8 @@ def read_frame_labels(data: str | Path) -> tuple[FrameLabels, ...]:
     for no object; or a CSV with the columns path,start_frame,end_frame,label[,split], half-open and counted from 0.
     """
     data = Path(data)
+    if not data.exists():
+        raise UsageError(f"there is no file or folder {data}; expected labels of frames")
     if data.is_dir():
         found = []
         for file in sorted(data.rglob("*.txt")):

@@ -1,9 +1,9 @@
 """Action recognition: clip@1, video@1 and video@5 (paper sections 3.3 and 4, Tables 2 and 3).
 
-    report = evaluate_descriptors(partitions(labelled))                    # descriptor + linear SVM, as on UCF101
-    report = evaluate_predictions("features/", examples, classes, n_clips=10)      # the network's own, as on Sports-1M
+    report = evaluate_descriptors(partitions(labelled))                       # descriptor + linear SVM, as for UCF101
+    report = evaluate_predictions("features/", examples, n_clips=10)          # the network's prob, as for Sports-1M
 
-Several train and test partitions (the three official splits, or folds) are averaged.
+Several partitions into training and test videos (official splits, or folds) are averaged.
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,70 @@ from zlib import crc32
 import numpy as np
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
+from c3dvideo.choices import Classifier
 from c3dvideo.datasets.examples import Example
 from c3dvideo.errors import DatasetError, UsageError
+from c3dvideo.evaluation.evaluation_report import METRICS, Report, data_facts
 from c3dvideo.evaluation.paper import beside
 from c3dvideo.features.store import feature_path, read_features
+from c3dvideo.network.folder import read_config
 from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, clip_vectors, some, unit_rows
 from c3dvideo.probing.probe import fit_probe, group_folds
 from c3dvideo.progress import track
 
-METRICS = ("clip@1", "video@1", "video@5")
+# With fewer classes, five guesses hold the right one in half of the cases or more, and the figure says little.
+FEWEST_CLASSES_FOR_TOP5 = 10
 
 
 def partitions(labelled: Labelled, *, folds: int = 5, seed: int = 0) -> list[tuple[Labelled, Labelled]]:
-    """(train, test) by the labels' own split (train against test, or val), or else folds that share no source."""
+    """(training, test) by the split of the labels (train, and test or val), or else `folds` that share no source."""
     splits = {example.split for example in labelled.examples}
     held_out = next((name for name in ("test", "val") if name in splits), None)
     if "train" in splits and held_out:
         return [(labelled.part("train"), labelled.part(held_out))]
     rows = group_folds(labelled.labels, labelled.groups, folds=folds, seed=seed)
     return [(labelled.rows(train), labelled.rows(test)) for train, test in rows]
+
+
+def evaluate_recognition(
+    parts: Sequence[Labelled],
+    features: Sequence[str | Path],
+    *,
+    by: Classifier = "svm",
+    classes: str | Path | None = None,
+    n_clips: int | None = 10,
+    penalty: float | None = None,
+    folds: int = 5,
+    standardise: bool = False,
+    seed: int = 0,
+) -> Report:
+    """The report by a linear SVM or by the network's own predictions, averaged over `parts`.
+
+    parts: the labelled videos, or those of each official split. features: the sources that they were read from; clip@1
+    needs a single folder. classes: a file or weights folder, see `read_class_names`. The other arguments are those of
+    `evaluate_descriptors` and `evaluate_predictions`.
+    """
+    if by == "network":
+        names = [] if classes is None else read_class_names(classes)
+        tested = [labelled.preferred_part("", ["test", "val"]).examples for labelled in parts]
+        return average([evaluate_predictions(features[0], each, names, n_clips=n_clips, seed=seed) for each in tested])
+    clip_folder = features[0] if len(features) == 1 and Path(features[0]).is_dir() else None
+    options: dict[str, Any] = {"penalty": penalty, "folds": folds, "standardise": standardise, "seed": seed}
+    return average(
+        [
+            evaluate_descriptors(partitions(labelled, folds=folds, seed=seed), clip_folder=clip_folder, **options)
+            for labelled in parts
+        ]
+    )
+
+
+def partition_facts(parts: Sequence[tuple[Labelled, Labelled]]) -> Report:
+    """The facts of a report over these partitions: one split, or folds of which each video is tested in one."""
+    train, test = parts[0]
+    examples = [*train.examples, *test.examples]
+    if len(parts) == 1:
+        return data_facts(examples, partition="split", tested=test.examples)
+    return data_facts(examples, partition="folds", n_folds=len(parts))
 
 
 def evaluate_descriptors(
@@ -43,11 +88,12 @@ def evaluate_descriptors(
     folds: int = 5,
     standardise: bool = False,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Accuracies of a linear SVM on video descriptors, one partition each and averaged.
+) -> Report:
+    """Accuracies of a linear SVM on video descriptors, for each partition and averaged.
 
-    clip_folder: the folder of features that the descriptors came from, for clip@1; None, or a folder of pooled
-        features, leaves that metric out.
+    clip_folder: the folder of features that the descriptors were computed from, for clip@1; None, or a folder of pooled
+        features, leaves that metric out. penalty, folds, standardise, seed: as in `fit_probe`.
+    Raises DatasetError when a class is tested that no training video shows.
     """
     results = []
     for train, test in parts:
@@ -63,37 +109,39 @@ def evaluate_descriptors(
             scores = [probe.scores(unit_rows(clip_features(clip_folder, name, layer))) for name in names]
             result |= _clip_rate(scores, truth)
         results.append(result)
-    return _averaged("descriptor + linear SVM", results)
+    return _averaged("descriptor + linear SVM", results, partition_facts(parts))
 
 
 def evaluate_predictions(
     folder: str | Path,
     examples: Sequence[Example],
-    classes: Sequence[str],
+    classes: Sequence[str] = (),
     *,
     layer: str = "prob",
     n_clips: int | None = 10,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Accuracies of a network's stored class probabilities; a video's prediction is the mean of its clips'.
+) -> Report:
+    """Accuracies of a network's stored class probabilities; a video's prediction is the mean over its clips.
 
-    classes: the class name of every column. n_clips: as many clips drawn at random from each video (10 on Sports-1M;
-    all where there are fewer), the same for the same seed; None takes all. Videos without features are counted.
+    examples: the tested videos. classes: the class name of every column; none takes the labels, sorted. n_clips:
+        clips drawn at random from each video (10 for Sports-1M; all where there are fewer), the same clips for the same
+        seed; None takes all. Videos without features are counted.
     """
-    number = {name: index for index, name in enumerate(classes)}
+    names = list(classes) or sorted({example.label for example in examples})
+    number = {name: index for index, name in enumerate(names)}
     unknown = sorted({example.label for example in examples} - set(number))
     if unknown:
-        raise DatasetError(f"labels that are no class of the network: {some(unknown)}; it has {some(list(classes))}")
+        raise DatasetError(f"labels that are no class of the network: {some(unknown)}; it has {some(names)}")
     found: list[Array] = []
     truth, missing = [], []
     for example in track(examples, "reading predictions", unit="videos"):
         path = feature_path(folder, example.path)
-        scores = clip_features(folder, example.path, layer) if path.exists() else np.zeros((0, len(classes)))
+        scores = clip_features(folder, example.path, layer) if path.exists() else np.zeros((0, len(names)))
         if not len(scores):
             missing.append(example.path)
             continue
-        if scores.shape[1] != len(classes):
-            raise UsageError(f"{path}: {layer} has {scores.shape[1]} numbers a clip for {len(classes)} classes")
+        if scores.shape[1] != len(names):
+            raise UsageError(f"{path}: {layer} has {scores.shape[1]} numbers per clip for {len(names)} classes")
         found.append(_drawn(scores, n_clips, [seed, crc32(example.path.encode())]))
         truth.append(number[example.label])
     if not found:
@@ -101,8 +149,8 @@ def evaluate_predictions(
     result: dict[str, Any] = {"n_test": len(found), "n_clips": n_clips or "all"}
     result |= _clip_rate(found, np.array(truth))
     result |= _video_rates(np.stack([scores.mean(axis=0) for scores in found]), np.array(truth))
-    report = _averaged("network predictions", [result])
-    return report | {"featureless": missing}
+    facts = data_facts(examples, partition="network") | {"n_classes": len(names), "chance": 1 / len(names)}
+    return _averaged("network predictions", [result], facts) | {"featureless": missing}
 
 
 def clip_features(folder: str | Path, name: str, layer: str = "") -> Array:
@@ -111,23 +159,48 @@ def clip_features(folder: str | Path, name: str, layer: str = "") -> Array:
     return clip_vectors(features.layers[choose_layer(list(features.layers), layer, name)])
 
 
-def average(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One report of several official splits."""
-    return _averaged(reports[0]["by"], [result for report in reports for result in report["partitions"]])
+def read_class_names(source: str | Path) -> list[str]:
+    """The class names in output order, from a file with one per line or from a weights folder."""
+    source = Path(source)
+    if source.is_dir():
+        return list(read_config(source)["classes"])
+    if not source.is_file():
+        raise UsageError(f"there is no file or weights folder {source}; expected class names, one per line")
+    try:
+        return source.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source} is not UTF-8 text ({error.reason}); expected class names, one per line") from error
 
 
-def _averaged(by: str, results: list[dict[str, Any]]) -> dict[str, Any]:
-    means = {name: float(np.mean([r[name] for r in results])) for name in METRICS if name in results[0]}
-    return {"task": "recognition", "by": by, **means, "partitions": results, "published": beside("recognition")}
+def average(reports: Sequence[Report]) -> Report:
+    """One report of several official splits: the mean of their figures, and the facts of all."""
+    results = [result for report in reports for result in report["partitions"]]
+    facts = {key: value for key, value in reports[0].items() if key not in (*METRICS["recognition"], "partitions")}
+    if len(reports) > 1:
+        facts |= {"partition": "official splits", "n_folds": len(reports)}
+    return _averaged(reports[0]["by"], results, facts)
+
+
+def _averaged(by: str, results: list[dict[str, Any]], facts: Report) -> Report:
+    shared = [name for name in METRICS["recognition"] if name in results[0]]
+    means = {name: float(np.mean([result[name] for result in results])) for name in shared}
+    return {
+        **facts,
+        "task": "recognition",
+        "by": by,
+        **means,
+        "partitions": results,
+        "published": beside("recognition"),
+    }
 
 
 def _video_rates(scores: Array, truth: Array) -> dict[str, float]:
-    """video@1 and video@5; with five classes or fewer the right one is always among five."""
+    """video@1, and video@5 where there are enough classes for it."""
     n_classes = scores.shape[1]
-    top5 = 1.0
-    if n_classes > 5:
-        top5 = float(top_k_accuracy_score(truth, scores, k=5, labels=np.arange(n_classes)))
-    return {"video@1": float(accuracy_score(truth, scores.argmax(axis=1))), "video@5": top5}
+    rates = {"video@1": float(accuracy_score(truth, scores.argmax(axis=1)))}
+    if n_classes >= FEWEST_CLASSES_FOR_TOP5:
+        rates["video@5"] = float(top_k_accuracy_score(truth, scores, k=5, labels=np.arange(n_classes)))
+    return rates
 
 
 def _clip_rate(scores: Sequence[Array], truth: Array) -> dict[str, float]:
@@ -137,7 +210,7 @@ def _clip_rate(scores: Sequence[Array], truth: Array) -> dict[str, float]:
 
 
 def _drawn(scores: Array, n: int | None, seed: Sequence[int]) -> Array:
-    """`n` different rows in order, or all."""
+    """`n` different rows in their order, or all."""
     if n is None or n >= len(scores):
         return scores
     return scores[np.sort(np.random.default_rng(seed).choice(len(scores), n, replace=False))]

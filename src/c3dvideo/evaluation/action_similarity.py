@@ -1,18 +1,16 @@
-"""Action similarity: do two videos show the same action? The ASLAN protocol (paper section 5, Table 4).
+"""Action similarity: whether two videos show the same action, by the ASLAN protocol (paper section 5, Table 4).
 
-    pairs = generate_pairs(labelled, folds=3)                         # or learning.layouts.read_aslan("View2.mat")
-    vectors = pair_vectors({"fc6": matrix, "prob": other}, pairs)           # 12 distances a layer
-    report = evaluate_pairs(vectors, pairs, layers=["fc6", "prob"])
+    report = evaluate_labelled({"fc6": labelled, "prob": other}, folds=3)    # pairs drawn from labelled videos
+    report = evaluate_published("features/", "View2.mat")                    # the pairs and folds of ASLAN
 
 Every pair becomes the 12 (dis)similarities of Kliper-Gross et al. (TPAMI 2012, Table 3) between its descriptors of
-prob, fc7, fc6 and pool5: 48 numbers. They are scaled to zero mean and unit variance, a linear SVM learns nine folds and
-is tested on the tenth, and accuracy +- standard error and the area under the ROC curve are reported.
+prob, fc7, fc6 and pool5: 48 numbers. These are scaled to zero mean and unit variance. A linear SVM is trained on all
+folds but one and tested on that one. Reported are accuracy +- standard error and the area under the ROC curve.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sklearn.metrics import accuracy_score, roc_auc_score, roc_curve
@@ -20,14 +18,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from c3dvideo.datasets.layouts import Library, Pair
-from c3dvideo.errors import DatasetError, StoreError, UsageError, VideoError
+from c3dvideo.datasets.layouts import Library, Pair, read_aslan
+from c3dvideo.errors import DatasetError, StoreError, UsageError
+from c3dvideo.evaluation.evaluation_report import Report, data_facts
 from c3dvideo.evaluation.paper import beside
-from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.pipeline import compute
-from c3dvideo.features.store import Failure, descriptor, list_features, read_features
-from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, clip_vectors, some
-from c3dvideo.video.sources import find_sources
+from c3dvideo.features.store import list_features, read_features
+from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, read_descriptors, some
 
 LAYERS = ("prob", "fc7", "fc6", "pool5")
 EPSILON = 1e-6
@@ -45,15 +41,57 @@ DISTANCES = (
     "roots of max over sum",
     "intersection",
 )
+CHANCE = 0.5
 _MOST_VIDEOS = 3000
+
+
+def evaluate_labelled(
+    layers: Mapping[str, Labelled], *, folds: int = 10, pairs_per_fold: int = 600, penalty: float = 1.0, seed: int = 0
+) -> Report:
+    """The report of pairs drawn from labelled videos, as `generate_pairs` draws them.
+
+    layers: the same videos in the same order, by layer. penalty: the SVM's C.
+    """
+    labelled = next(iter(layers.values()))
+    pairs = generate_pairs(labelled, folds=folds, pairs_per_fold=pairs_per_fold, seed=seed)
+    vectors = pair_vectors({layer: each.matrix for layer, each in layers.items()}, pairs)
+    report = evaluate_pairs(vectors, pairs, layers=list(layers), penalty=penalty)
+    facts = data_facts(labelled.examples, partition="folds without a common class", n_folds=report["n_folds"])
+    del facts["largest_class"]
+    return {**facts, **report, "chance": CHANCE}
+
+
+def evaluate_published(
+    folder: str | Path,
+    listed: str | Path,
+    *,
+    layers: Sequence[str] = (),
+    penalty: float = 1.0,
+    note: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """The report of listed pairs of videos with features in `folder`.
+
+    listed: ASLAN's View2.mat, or a CSV with the columns first, second, same and fold. layers: none takes
+    `stored_layers`. note: called with one line when videos of the pairs have no features.
+    """
+    chosen = list(layers) or stored_layers(folder)
+    tables = {layer: read_descriptors([folder], layers=[layer]) for layer in chosen}
+    names = next(iter(tables.values())).names
+    pairs, missing = published_pairs(read_aslan(listed), names)
+    if missing:
+        note(f"note: {len(missing)} videos of the pairs have no features: {some(missing)}")
+    vectors = pair_vectors({layer: table.matrix for layer, table in tables.items()}, pairs)
+    report = evaluate_pairs(vectors, pairs, layers=chosen, penalty=penalty)
+    n_videos = len({*pairs.first.tolist(), *pairs.second.tolist()})
+    return {"n_videos": n_videos, "partition": "published folds", "chance": CHANCE, **report}
 
 
 def distances(first: Array, second: Array) -> Array:
     """The 12 (dis)similarities of rows of two non-negative arrays (n, D), float64 (n, 12), in the order of DISTANCES.
 
-    The last four are of the rows divided by their L2 norm, as the table's footnote asks ("original vectors were
-    normalized"); descriptors have that norm already. Where x1 + x2 is zero a term of the 4th, 6th and 11th is 0; in the
-    10th EPSILON is added to every number; an all-zero vector has cosine and intersection 0.
+    The last four are those of the rows divided by their L2 norm, as the table's footnote requires ("original vectors
+    were normalized"); descriptors have that norm already. A term of the 4th, 6th and 11th is 0 where x1 + x2 is 0. In
+    the 10th, EPSILON is added to every number. An all-zero vector has cosine and intersection 0.
     Raises UsageError for negative numbers: take layers after ReLU or softmax.
     """
     x, y = np.asarray(first, np.float64), np.asarray(second, np.float64)
@@ -92,7 +130,7 @@ def stored_layers(folder: str | Path) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Rows of two videos each, whether they show the same action, and the fold each pair is tested in; all (n,)."""
+    """Pairs of videos by their rows, whether both show the same action, and the fold that tests the pair; all (n,)."""
 
     first: Array
     second: Array
@@ -101,9 +139,9 @@ class Pairs:
 
 
 def generate_pairs(labelled: Labelled, *, folds: int = 10, pairs_per_fold: int = 600, seed: int = 0) -> Pairs:
-    """Same and not-same pairs, half and half, from folds that share no class; the two videos are of different sources.
+    """Equally many same and not-same pairs, in folds that share no class; the videos of a pair have different sources.
 
-    The number of folds is lowered so that each has two classes. A fold gets fewer pairs when it has not got as many.
+    The number of folds is lowered so that each has two classes. A fold with fewer possible pairs gets fewer.
     Raises DatasetError for fewer than four classes, or a fold without a same pair.
     """
     labels, groups = labelled.labels, labelled.groups
@@ -133,10 +171,10 @@ def generate_pairs(labelled: Labelled, *, folds: int = 10, pairs_per_fold: int =
 
 
 def published_pairs(listed: Sequence[Pair], names: Sequence[str]) -> tuple[Pairs, list[str]]:
-    """Listed pairs as rows of `names`, and the names of videos that are not there; their pairs are left out.
+    """Listed pairs as rows of `names`, and the listed videos that are not among them; pairs of those are left out.
 
-    A listed name matches a video of that path or file name, with or without suffix. Raises DatasetError when no pair
-    is left.
+    A listed name matches a video of that path or file name, with or without suffix. Raises DatasetError when no pair is
+    left.
     """
     library, row = Library("", names), {name: index for index, name in enumerate(names)}
     found = {name: library.find(name) for pair in listed for name in (pair.first, pair.second)}
@@ -154,10 +192,11 @@ def pair_vectors(layers: Mapping[str, Array], pairs: Pairs) -> Array:
     return np.hstack([distances(matrix[pairs.first], matrix[pairs.second]) for matrix in layers.values()])
 
 
-def evaluate_pairs(vectors: Array, pairs: Pairs, *, layers: Sequence[str], penalty: float = 1.0) -> dict[str, Any]:
+def evaluate_pairs(vectors: Array, pairs: Pairs, *, layers: Sequence[str], penalty: float = 1.0) -> Report:
     """Accuracy with its standard error over folds, AUC and ROC curve of a linear SVM tested on each fold in turn.
 
-    vectors: (n_pairs, 12 x layers). Also the AUC of each distance alone (0.5 is chance; a distance is turned around).
+    vectors: (n_pairs, 12 x layers). "single_auc" holds the AUC of each number alone, at least 0.5: a number that is
+    smaller for same pairs is negated.
     Raises DatasetError when a fold has only one kind of pair.
     """
     folds = sorted(set(pairs.fold.tolist()))
@@ -190,31 +229,6 @@ def evaluate_pairs(vectors: Array, pairs: Pairs, *, layers: Sequence[str], penal
         "roc": {"false_positive": false_positive.tolist(), "true_positive": true_positive.tolist()},
         "published": beside("similarity"),
     }
-
-
-def similar(
-    first: str | Path, second: str | Path, *, layers: Sequence[str] = ("fc6",), **recipe: Any
-) -> dict[str, dict[str, float]]:
-    """The 12 similarities of two videos by layer and name, nothing stored; recipe: arguments of `Extractor`.
-
-    Raises VideoError when one of them cannot be turned into clips.
-    """
-    extractor = Extractor(recipe.pop("weights", None), layers=layers, **recipe)
-    sides = [_descriptors(path, extractor) for path in (first, second)]
-    return {
-        layer: dict(zip(DISTANCES, map(float, distances(*(side[layer][None] for side in sides))[0]), strict=True))
-        for layer in sides[0]
-    }
-
-
-def _descriptors(path: str | Path, extractor: Extractor) -> dict[str, Array]:
-    sources = find_sources([path])
-    if len(sources) != 1:
-        raise UsageError(f"{path} holds {len(sources)} videos; expected one")
-    (outcome,) = compute(sources, extractor)
-    if isinstance(outcome, Failure):
-        raise VideoError(f"{path}: {outcome.message}")
-    return {layer: descriptor(clip_vectors(array)) for layer, array in outcome.layers.items()}
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:

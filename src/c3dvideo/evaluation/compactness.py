@@ -1,18 +1,18 @@
-"""Compactness: how few numbers a video needs. PCA, then a linear SVM (paper section 4, Figure 5).
+"""Compactness: accuracy of a linear SVM after PCA to few dimensions (paper section 4, Figure 5).
 
 report = evaluate_compactness(labelled, dimensions=[10, 50, 100, 500])
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.metrics import accuracy_score
 
 from c3dvideo.errors import UsageError
-from c3dvideo.evaluation.action_recognition import partitions
+from c3dvideo.evaluation.action_recognition import partition_facts, partitions
+from c3dvideo.evaluation.evaluation_report import Report
 from c3dvideo.evaluation.paper import beside
 from c3dvideo.probing.descriptors import Labelled, Part
 from c3dvideo.probing.probe import fit_probe
@@ -27,17 +27,17 @@ def evaluate_compactness(
     penalty: float | None = None,
     folds: int = 5,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Report:
     """Video accuracy after PCA to each number of dimensions, and without PCA, averaged over the partitions.
 
-    The components are those of the training descriptors. Dimensions that they do not have are left out, and listed.
+    The components are fitted on the training descriptors. Numbers of dimensions above theirs are left out and listed.
     penalty: the SVM's C; None chooses it for every number of dimensions by cross-validation on the training videos.
     """
     parts = partitions(labelled, folds=folds, seed=seed)
     limit = min(min(len(train.examples), train.matrix.shape[1]) for train, _ in parts)
     kept = sorted({d for d in dimensions if 1 <= d <= limit})
     if not kept:
-        raise UsageError(f"dimensions {list(dimensions)}: the training descriptors have {limit} components at most")
+        raise UsageError(f"`dimensions={list(dimensions)}`: the training descriptors have {limit} components at most")
     found: dict[int | None, list[float]] = {d: [] for d in [*kept, None]}
     for train, test in parts:
         pca = PCA(n_components=kept[-1], random_state=seed).fit(train.matrix.astype(np.float64))
@@ -46,6 +46,7 @@ def evaluate_compactness(
             probe = fit_probe(known, penalty=penalty, folds=folds, seed=seed)
             accuracies.append(float(accuracy_score(test.labels, probe.predict(held_out.matrix))))
     return {
+        **partition_facts(parts),
         "task": "compactness",
         "dimensions": kept,
         "accuracies": [float(np.mean(found[d])) for d in kept],

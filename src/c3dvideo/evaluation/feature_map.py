@@ -1,6 +1,7 @@
-"""A map of descriptors: near points are alike (paper Figure 6, t-SNE of fc6).
+"""A map of descriptors: near points are videos with similar descriptors (paper Figure 6, t-SNE of fc6).
 
 points = project(matrix, method="tsne")          # float64 (n, 2)
+write_map(labelled, points, "map.png")           # map.png and map.csv
 """
 
 from pathlib import Path
@@ -10,7 +11,9 @@ from sklearn.decomposition import PCA
 
 from c3dvideo.choices import MapMethod
 from c3dvideo.errors import UsageError
+from c3dvideo.evaluation.evaluation_report import write_table
 from c3dvideo.features.store import feature_path, read_features
+from c3dvideo.plots import SUFFIXES, draw_scatter
 from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, clip_vectors, unit_rows
 from c3dvideo.progress import track
 
@@ -18,15 +21,17 @@ _FIRST_COMPONENTS = 50
 
 
 def project(matrix: Array, *, method: MapMethod = "tsne", perplexity: float = 30.0, seed: int = 0) -> Array:
-    """Points in the plane, float64 (n, 2), one a descriptor (n, D).
+    """Points in the plane, float64 (n, 2), one per descriptor (n, D).
 
-    "tsne" reduces to 50 principal components first; its perplexity is lowered to a third of the points where they are
-    few, and fewer than five points get their principal components. Equal descriptors all lie at 0, 0.
+    "tsne" reduces to 50 principal components first, and its perplexity is at most a third of the number of points.
+    Fewer than five points get their principal components. Equal descriptors all lie at (0, 0).
     Raises UsageError for fewer than three points.
     """
     n = len(matrix)
     if n < 3 or matrix.shape[1] < 2:
-        raise UsageError(f"{n} descriptors of {matrix.shape[1]} numbers make no map; expected three or more of two")
+        raise UsageError(
+            f"{n} descriptors of {matrix.shape[1]} numbers make no map; expected three or more, of two numbers or more"
+        )
     rows = matrix.astype(np.float64)
     if not np.ptp(rows, axis=0).any():
         return np.zeros((n, 2))
@@ -42,7 +47,7 @@ def project(matrix: Array, *, method: MapMethod = "tsne", perplexity: float = 30
 
 
 def random_clips(folder: str | Path, labelled: Labelled, *, n_clips: int, seed: int = 0) -> Labelled:
-    """Clips drawn at random in place of videos, each L2-normalised: the paper's figure shows 100,000 clips."""
+    """`n_clips` clips of the videos, drawn at random, each L2-normalised: the paper's figure shows 100,000 clips."""
     part = labelled.parts[0]
     rows, examples = [], []
     for example in track(labelled.examples, "reading clips", unit="videos"):
@@ -53,3 +58,17 @@ def random_clips(folder: str | Path, labelled: Labelled, *, n_clips: int, seed: 
     matrix = unit_rows(np.concatenate(rows)).astype(np.float32)
     kept = np.sort(np.random.default_rng(seed).permutation(len(matrix))[:n_clips])
     return Labelled(matrix[kept], labelled.parts, tuple(examples[index] for index in kept))
+
+
+def write_map(labelled: Labelled, points: Array, out: str | Path) -> tuple[Path, Path]:
+    """Draw the points coloured by class and write their table; returns the paths of the picture and the table.
+
+    out: the picture (.png or .svg; the table lies beside it as .csv), or a folder for map.png and map.csv.
+    """
+    out = Path(out)
+    picture = out if out.suffix.lower() in SUFFIXES else out / "map.png"
+    table = picture.with_suffix(".csv")
+    draw_scatter(picture, points, labelled.labels.tolist())
+    rows = [(e.path, e.label, x, y) for e, (x, y) in zip(labelled.examples, points.tolist(), strict=True)]
+    write_table(table, ["path", "label", "x", "y"], rows)
+    return picture, table

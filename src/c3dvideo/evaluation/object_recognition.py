@@ -18,6 +18,7 @@ import numpy as np
 from c3dvideo.datasets.examples import Example
 from c3dvideo.datasets.layouts import FrameLabels
 from c3dvideo.errors import DatasetError
+from c3dvideo.evaluation.evaluation_report import Report, data_facts
 from c3dvideo.evaluation.paper import beside
 from c3dvideo.features.store import list_features, read_features
 from c3dvideo.probing.descriptors import (
@@ -30,7 +31,8 @@ from c3dvideo.probing.descriptors import (
     some,
     unit_rows,
 )
-from c3dvideo.probing.probe import fit_probe, score_probe
+from c3dvideo.probing.probe import fit_probe
+from c3dvideo.probing.probe_score import score_probe
 from c3dvideo.progress import track
 
 
@@ -93,7 +95,7 @@ def evaluate_objects(
     penalty: float | None = None,
     folds: int = 5,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Report:
     """Accuracy over the test windows, per class, and the confusion matrix; what was dropped is counted.
 
     Raises DatasetError when the labels have no split into train and test.
@@ -103,6 +105,7 @@ def evaluate_objects(
     probe = fit_probe(train, penalty=penalty, folds=folds, seed=seed)
     report = score_probe(probe, test)
     return {
+        **data_facts([*train.examples, *test.examples], partition="split", tested=test.examples),
         "task": "objects",
         **report,
         **left_out,

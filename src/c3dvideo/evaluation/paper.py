@@ -1,10 +1,11 @@
-"""Published figures, each with its source, to print beside ours.
+"""Published figures with their sources, to print beside ours.
 
     for row in PUBLISHED["similarity"]:
         row.method, row.values["accuracy"], row.source
 
-Percent, as printed. `checked` is False for a cell known from the literature that was not re-read at its source: it is
-shown "as reported", and no test rests on it. Table and figure numbers are of Tran et al., ICCV 2015 (arXiv 1412.0767).
+Figures are in percent, as printed. `checked` is False for a figure that was taken from the literature and not compared
+with its source: it is shown "as reported", and no test depends on it. Table and figure numbers are those of Tran et
+al., ICCV 2015 (arXiv 1412.0767).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Published:
-    """What a method reached: percent by metric, where that is printed, and whether it was read there."""
+    """The percentages of one method by metric, where they are printed, and whether they were compared with that."""
 
     method: str
     values: Mapping[str, float]
@@ -23,7 +24,7 @@ class Published:
 
     @property
     def source(self) -> str:
-        """Where it is printed, with a remark when it was not re-read."""
+        """Where the figure is printed, with a remark unless it was compared with that."""
         return self.where if self.checked else f"{self.where}, as reported"
 
 
@@ -94,16 +95,27 @@ def beside(task: str) -> list[dict[str, Any]]:
     return [{"method": row.method, "values": dict(row.values), "source": row.source} for row in PUBLISHED[task]]
 
 
-def comparison(task: str, ours: Mapping[str, float], *, label: str = "ours") -> str:
-    """A text table: our fractions as percent, then the published rows that share a metric with them."""
+def comparison(
+    task: str,
+    ours: Mapping[str, float],
+    *,
+    label: str = "ours",
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
+    """A text table in percent: our fractions, the baselines, then the published rows that share a metric with them.
+
+    ours: fractions by metric. baselines: fractions by metric of every baseline, by its name.
+    """
     metrics = list(ours)
+    measured = {label: ours, **(baselines or {})}
     rows: list[tuple[str, Mapping[str, float], str]] = [
-        (label, {name: 100 * value for name, value in ours.items()}, "this run")
+        (name, {metric: 100 * value for metric, value in values.items()}, "this run" if name == label else "")
+        for name, values in measured.items()
     ]
     rows += [(row.method, row.values, row.source) for row in PUBLISHED[task] if set(row.values) & set(metrics)]
     width = max(len(method) for method, _, _ in rows)
     lines = [" " * width + "".join(f"{name:>10}" for name in metrics) + "  source"]
     for method, values, source in rows:
         cells = "".join(f"{values[name]:10.1f}" if name in values else " " * 10 for name in metrics)
-        lines.append(f"{method:<{width}}{cells}  {source}")
+        lines.append(f"{method:<{width}}{cells}  {source}".rstrip())
     return "\n".join(lines)

@@ -8,12 +8,11 @@ video that is none can be left out without any change, and leaving out one that 
 result is that of the plain loop, in seconds. Videos of one source are left out together: YUPENN and Maryland have none.
 """
 
-from typing import Any
-
 import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 from c3dvideo.errors import DatasetError, TrainingError
+from c3dvideo.evaluation.evaluation_report import Report, data_facts
 from c3dvideo.evaluation.paper import beside
 from c3dvideo.probing.descriptors import Array, Labelled
 from c3dvideo.probing.probe import fit_probe
@@ -22,7 +21,7 @@ from c3dvideo.progress import track
 _MOST_STEPS = 200
 
 
-def evaluate_scenes(labelled: Labelled, *, penalty: float | None = None, seed: int = 0) -> dict[str, Any]:
+def evaluate_scenes(labelled: Labelled, *, penalty: float | None = None, seed: int = 0) -> Report:
     """Leave-one-out accuracy, per-class recall and confusion matrix (rows true, columns predicted).
 
     penalty: the SVM's C; None chooses it once by cross-validation over all videos, before any is left out.
@@ -32,11 +31,13 @@ def evaluate_scenes(labelled: Labelled, *, penalty: float | None = None, seed: i
     predicted = leave_one_out(labelled.matrix, labels, groups=labelled.groups, penalty=chosen)
     classes = sorted(set(labels.tolist()))
     recall = recall_score(labels, predicted, labels=classes, average=None, zero_division=0.0)
+    facts = data_facts(labelled.examples, partition="leave one source out")
     return {
+        **facts,
         "task": "scenes",
+        "n_folds": facts["n_sources"],
         "accuracy": float(accuracy_score(labels, predicted)),
         "n": len(labels),
-        "n_sources": len(set(labelled.groups.tolist())),
         "penalty": chosen,
         "per_class": dict(zip(classes, map(float, recall), strict=True)),
         "classes": classes,

@@ -23,10 +23,11 @@ from c3dvideo.datasets.examples import SOURCE_PATTERNS, Dataset, Example
 from c3dvideo.datasets.lists import read_csv
 from c3dvideo.datasets.splits import with_groups
 from c3dvideo.errors import DatasetError, StoreError, UsageError
-from c3dvideo.features.store import descriptor, list_features, read_features, read_manifest, read_metadata
+from c3dvideo.features.store import Manifest, descriptor, list_features, read_features, read_manifest, read_metadata
 from c3dvideo.progress import track
 
 Array = np.ndarray[Any, Any]
+_NOT_COMPARED = ("layers", "pool", "precision")
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Labelled:
 
     @property
     def groups(self) -> Array:
-        """The source video of every row, str (n,): its group, else what its file name says, else its own name."""
-        return np.array([example.group or _source_by_name(example.path) for example in self.examples])
+        """The source video of every row, str (n,), as `source_of` finds it."""
+        return np.array([source_of(example) for example in self.examples])
 
     def rows(self, keep: Array) -> "Labelled":
         """These rows only; keep: indices or a mask."""
@@ -174,6 +175,24 @@ def labels_from_folders(names: Sequence[str]) -> Dataset:
     return Dataset(examples, tuple(sorted({example.label for example in examples})))
 
 
+def source_of(example: Example) -> str:
+    """The source video of an example: its group, or else `source_by_name`."""
+    return example.group or source_by_name(example.path)
+
+
+def source_by_name(path: str) -> str:
+    """The source video that a customary file name gives, or the path itself.
+
+    Customary names are those of UCF101 (`v_Walk_g08_c01` comes from `v_Walk_g08`) and Kinetics (the YouTube id).
+    """
+    stem = PurePosixPath(path).stem
+    for pattern in SOURCE_PATTERNS:
+        found = re.search(pattern, stem)
+        if found:
+            return stem[: found.end(1)]
+    return path
+
+
 def clip_vectors(array: Array) -> Array:
     """One vector a clip, float32 (n_clips, D), of any stored layer: views averaged, channels and cells laid flat."""
     if array.ndim in (3, 6):
@@ -194,6 +213,18 @@ def choose_layer(available: Sequence[str], wanted: str, where: str | Path) -> st
         asked = f"no layer {wanted!r}" if wanted else "several layers and no fc6"
         raise UsageError(f"{where} has {asked}; it has {', '.join(available)}: choose with --layer")
     return chosen
+
+
+def settings_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What differs between the settings of two extractions, one line per setting; [] where either is not recorded.
+
+    The list of layers, pooling over clips and the precision do not change what a descriptor is, and are not compared.
+    """
+    first, second = (
+        Manifest(settings={key: value for key, value in settings.items() if key not in _NOT_COMPARED})
+        for settings in (there, here)
+    )
+    return first.differences(second) if there and here else []
 
 
 def some(names: Sequence[str], limit: int = 3) -> str:
@@ -294,13 +325,3 @@ def _mean(array: Array) -> Array:
     """The mean row of (n, D), or a vector as it is; float64."""
     mean: Array = array.reshape(-1, array.shape[-1]).mean(axis=0, dtype=np.float64)
     return mean
-
-
-def _source_by_name(path: str) -> str:
-    """What a customary file name says about the source video of a clip, or the path itself."""
-    stem = PurePosixPath(path).stem
-    for pattern in SOURCE_PATTERNS:
-        found = re.search(pattern, stem)
-        if found:
-            return stem[: found.end(1)]
-    return path

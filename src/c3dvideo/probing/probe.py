@@ -11,7 +11,6 @@ matrix and a vector; they are stored as plain arrays with a JSON description, no
 import json
 import warnings
 import zipfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,16 +19,15 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from c3dvideo.errors import DatasetError, StoreError, UsageError
-from c3dvideo.features.store import Manifest
 from c3dvideo.files import atomic_file
-from c3dvideo.probing.descriptors import Array, Labelled, Part
+from c3dvideo.probing.descriptors import Array, Labelled, Part, settings_differences
 from c3dvideo.progress import progress
 
 FORMAT = 1
@@ -37,8 +35,6 @@ PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
 # Standardised rows are about as long as they have columns, not of length one, and want a C so much smaller.
 PENALTIES_STANDARDISED = tuple(penalty / 100000 for penalty in PENALTIES)
 _WIDE = 1500
-# What may differ between the features a probe was fitted on and those it scores, for it does not change what they are.
-_HARMLESS = ("layers", "pool", "precision")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +79,9 @@ class Probe:
         if [width for _, width in ours] != [width for _, width in given]:
             raise UsageError(f"the probe was fitted on {_shown(ours)}, these features are {_shown(given)}")
         for mine, other in zip(self.parts, parts, strict=True):
-            there, here = (
-                Manifest(settings={k: v for k, v in part.settings.items() if k not in _HARMLESS})
-                for part in (mine, other)
-            )
-            if mine.settings and other.settings and there.fingerprint != here.fingerprint:
-                raise UsageError(
-                    f"the probe was fitted on other features of {mine.layer}: {'; '.join(there.differences(here))}"
-                )
+            differences = settings_differences(mine.settings, other.settings)
+            if differences:
+                raise UsageError(f"the probe was fitted on other features of {mine.layer}: {'; '.join(differences)}")
 
     def save(self, path: str | Path) -> None:
         """Write one .npz file: coefficients, intercepts, and the rest as a JSON string; atomically."""
@@ -198,31 +189,6 @@ def fit_probe(
             "seed": seed,
         },
     )
-
-
-def score_probe(probe: Probe, labelled: Labelled) -> dict[str, Any]:
-    """Accuracy, number of videos, per-class recall and the confusion matrix (rows true, columns predicted).
-
-    Classes that only the labels have are counted as wrong, and stand last in the confusion matrix.
-    """
-    probe.check_parts(labelled.parts)
-    truth, predicted = labelled.labels, probe.predict(labelled.matrix)
-    unknown = sorted(set(truth.tolist()) - set(probe.classes))
-    classes = [*probe.classes, *unknown]
-    recall = recall_score(truth, predicted, labels=classes, average=None, zero_division=0.0)
-    counts = Counter(truth.tolist())
-    return {
-        "accuracy": float(accuracy_score(truth, predicted)),
-        "n": len(truth),
-        "per_class": {
-            name: {"n": counts[name], "accuracy": float(value)}
-            for name, value in zip(classes, recall, strict=True)
-            if counts[name]
-        },
-        "classes": classes,
-        "unknown_classes": unknown,
-        "confusion": confusion_matrix(truth, predicted, labels=classes).tolist(),
-    }
 
 
 def group_folds(labels: Array, groups: Array, *, folds: int, seed: int = 0) -> list[tuple[Array, Array]]:

@@ -1,0 +1,85 @@
+"""How well a probe does on labelled videos: accuracy with its interval, per class, and the confusion matrix.
+
+score = score_probe(probe, labelled)
+score["accuracy"], score["interval"]             # 0.83, [0.79, 0.86]
+print(score_text(score))
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+
+from c3dvideo.probing.descriptors import Labelled
+from c3dvideo.probing.probe import Probe
+
+# A terminal of 120 columns holds this many counts beside the class names.
+_MOST_COLUMNS = 15
+_MOST_CONFUSIONS = 10
+
+
+def score_probe(probe: Probe, labelled: Labelled) -> dict[str, Any]:
+    """Accuracy, its 95% interval, number of videos, per-class recall, and the confusion matrix (rows true).
+
+    Videos of a class that the probe was not fitted on count as wrong, and their class stands last in the matrix.
+    Raises UsageError for features of other settings than those of the probe.
+    """
+    probe.check_parts(labelled.parts)
+    truth, predicted = labelled.labels, probe.predict(labelled.matrix)
+    unknown = sorted(set(truth.tolist()) - set(probe.classes))
+    classes = [*probe.classes, *unknown]
+    recall = recall_score(truth, predicted, labels=classes, average=None, zero_division=0.0)
+    counts = Counter(truth.tolist())
+    return {
+        "accuracy": float(accuracy_score(truth, predicted)),
+        "interval": list(wilson(int((truth == predicted).sum()), len(truth))),
+        "chance": 1 / len(probe.classes),
+        "n": len(truth),
+        "per_class": {
+            name: {"n": counts[name], "accuracy": float(value)}
+            for name, value in zip(classes, recall, strict=True)
+            if counts[name]
+        },
+        "classes": classes,
+        "unknown_classes": unknown,
+        "confusion": confusion_matrix(truth, predicted, labels=classes).tolist(),
+    }
+
+
+def wilson(n_right: int, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share; it takes videos as independent, which clips of one source are not."""
+    found = binomtest(n_right, n).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
+def score_text(score: Mapping[str, Any]) -> str:
+    """The score for a terminal: the confusion matrix with headings, then accuracy and videos per class and overall."""
+    low, high = score["interval"]
+    lines = [*_confusion_lines(score["confusion"], score["classes"]), "", "accuracy  videos  class"]
+    for name, row in score["per_class"].items():
+        remark = "   (not a class of the probe)" if name in score["unknown_classes"] else ""
+        lines.append(f"{row['accuracy']:8.3f}  {row['n']:6d}  {name}{remark}")
+    lines += [f"{score['chance']:8.3f}          chance level", f"{low:.3f} to {high:.3f}  95% interval of the accuracy"]
+    return "\n".join([*lines, f"{score['accuracy']:8.3f}  {score['n']:6d}  all"])
+
+
+def _confusion_lines(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Iterator[str]:
+    """The whole matrix, or of many classes the most frequent confusions."""
+    if len(classes) > _MOST_COLUMNS:
+        yield f"most frequent confusions of {len(classes)} classes (videos, true class -> predicted class)"
+        cells = [
+            (count, true, predicted)
+            for true, row in zip(classes, confusion, strict=True)
+            for predicted, count in zip(classes, row, strict=True)
+            if count and true != predicted
+        ]
+        for count, true, predicted in sorted(cells, key=lambda cell: -cell[0])[:_MOST_CONFUSIONS]:
+            yield f"{count:6d}  {true} -> {predicted}"
+        return
+    width = max(len("true class"), *(len(name) for name in classes))
+    yield f"{'':{width}}     predicted class"
+    yield f"{'true class':{width}}     " + "".join(f"{number:5d}" for number in range(1, len(classes) + 1))
+    for number, (name, row) in enumerate(zip(classes, confusion, strict=True), start=1):
+        yield f"{name:{width}}  {number:2d} " + "".join(f"{count:5d}" for count in row)
