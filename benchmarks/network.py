@@ -100,7 +100,7 @@ def _ways(network: C3D, clips: Tensor, *, slow: bool) -> Iterator[tuple[str, Run
     yield from _exported(cut, clips)
     library = kernels.load()
     if library is not None:
-        library = kernels.Kernels(library.path, n_threads=torch.get_num_threads())
+        library = kernels.Kernels(library.library, n_threads=torch.get_num_threads())
         compiled = WinogradNetwork(network, ["fc6"], kernels=library)
         yield OURS, lambda x: compiled(x)["fc6"]
     plain = WinogradNetwork(network, ["fc6"], kernels=None)

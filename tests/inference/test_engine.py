@@ -1,5 +1,7 @@
 """The engine: what it chooses, what it computes, and that no clip's numbers depend on its neighbours."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -218,3 +220,20 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
         assert "C3DVIDEO_COMPILE" in kernels.why_missing()
     finally:
         forget()
+
+
+def test_engines_in_several_threads_do_not_disturb_each_other(narrow_network: C3D) -> None:
+    """As in a server: two engines, one of them called from two threads at a time."""
+    engines = [make_engine(narrow_network, layers=["pool3", "fc6"], device="cpu") for _ in range(2)]
+    batches = [clips_of(3, seed) for seed in range(3)]
+    expected = [engines[0](clips) for clips in batches]
+    n_threads = torch.get_num_threads()
+    with ThreadPoolExecutor(3) as pool:
+        runs = [
+            (index, pool.submit(engines[index % 2], batches[index])) for _ in range(6) for index in range(len(batches))
+        ]
+        for index, run in runs:
+            found = run.result()
+            for name, array in expected[index].items():
+                assert np.array_equal(found[name], array)
+    assert torch.get_num_threads() == n_threads

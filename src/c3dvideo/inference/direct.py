@@ -1,15 +1,17 @@
-"""The network as its own layers compute it: direct convolution, in any precision, whole batches at a time.
+"""The network by direct convolution with PyTorch's own layers, in any precision, whole batches at a time.
 
     direct = DirectNetwork(c3d(), ["fc6"], device=torch.device("cuda"), precision="bf16")
     outputs, is_finite = direct(clips)         # clips: float32 (N, 3, 16, 112, 112) on the device, mean subtracted
 
-On a GPU the activations are channels-last, conv1a's input is padded to 8 channels for the tensor cores, and a pooling
-comes before the bias and ReLU of its convolution: the same numbers, a quarter or an eighth of the memory traffic.
+On a GPU the activations are channels-last in memory, the input of conv1a is padded to 8 channels for the tensor cores,
+and pooling comes before the bias and ReLU of its convolution: the same numbers for a quarter or an eighth of the memory
+traffic of these two.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from threading import RLock
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from c3dvideo.network.c3d import C3D
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CHANNELS_FOR_TENSOR_CORES = 8
+_switching = RLock()
 
 
 class DirectNetwork:
@@ -27,7 +30,7 @@ class DirectNetwork:
 
     precision: "fp32" is IEEE float32; "tf32" rounds the factors of every product to 10 bits, on NVIDIA from Ampere;
         "bf16" and "fp16" hold weights and activations in 16 bits. Sums are float32 in all of them.
-    for_gpu: the order and layout that a GPU likes; by default on a GPU.
+    for_gpu: the memory layout and the order of steps that are fast on a GPU; by default on a GPU.
     """
 
     def __init__(
@@ -54,8 +57,11 @@ class DirectNetwork:
 
     @torch.inference_mode()
     def __call__(self, clips: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Float32 activations of float32 clips (N, 3, T, H, W), and for each clip whether all numbers on the way,
-        after ReLU and pooling, were finite: a float16 overflow further up could otherwise hide behind a ReLU."""
+        """Float32 activations of float32 clips (N, 3, T, H, W), and for each clip whether all its numbers are finite.
+
+        Every activation is checked, after ReLU and pooling, and not only those returned: an infinite input and a
+        negative weight give minus infinity, which ReLU turns into zero.
+        """
         x = clips.to(self._dtype)
         if self._for_gpu:
             shape = (len(x), _CHANNELS_FOR_TENSOR_CORES, *x.shape[2:])
@@ -66,13 +72,14 @@ class DirectNetwork:
         finite = torch.ones(len(x), dtype=torch.bool, device=self.device)
         with switches(self.precision):
             for name, y in self._walk(x):
+                # The maximum of numbers that are not negative is infinite or NaN if one of them is.
                 finite &= y.amax((1, 2, 3, 4)).isfinite() if y.ndim == 5 else y.isfinite().all(1)
                 if name in self.layers:
                     found[name] = y.float().contiguous()
         return {name: found[name] for name in self.layers}, finite
 
     def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Every step in turn with its activation, except convolutions that merge with the pooling after them."""
+        """Yield every step with its activation, except convolutions that are computed together with their pooling."""
         waiting: nn.Conv3d | None = None
         for name, following in zip(self._steps, (*self._steps[1:], ""), strict=True):
             merges = following.startswith("pool") and name not in self.layers
@@ -89,9 +96,9 @@ class DirectNetwork:
 
 
 def pool_first(convolution: nn.Conv3d, pool: nn.Module, x: Tensor) -> Tensor:
-    """Convolution, pooling, bias and ReLU in this order: what the order convolution, bias, ReLU, pooling gives.
+    """Convolution, pooling, bias and ReLU in this order; the result equals convolution, bias, ReLU and pooling.
 
-    Adding a number and ReLU keep order, so that they commute with a maximum.
+    Adding a number and ReLU keep the order of numbers, so that they may follow a maximum as well as precede it.
     """
     y: Tensor = pool(nn.functional.conv3d(x, convolution.weight, None, padding=convolution.padding))
     if convolution.bias is not None:
@@ -110,9 +117,11 @@ def pad_first(network: C3D, n_channels: int = _CHANNELS_FOR_TENSOR_CORES) -> Non
 
 @contextmanager
 def switches(precision: Precision) -> Iterator[None]:
-    """Let float32 products round to TF32 for "tf32" and for nothing else (PyTorch's own default is a mixture), sum in
-    float32, and let cuDNN try its algorithms on the first batch, except in "fp32", where every run shall give the same
-    bits."""
+    """Set PyTorch's switches for a precision within this block, and put them back after it.
+
+    Float32 products round to TF32 for "tf32" only; by PyTorch's default convolutions do and matrix products do not.
+    cuDNN tries its algorithms on the first batch, except in "fp32", where every run has to give the same bits.
+    """
     cudnn: Any = torch.backends.cudnn
     places: list[Any] = [torch.backends.cuda.matmul, getattr(cudnn, "conv", cudnn)]
     wanted: list[tuple[Any, str, Any]] = [
@@ -121,16 +130,18 @@ def switches(precision: Precision) -> Iterator[None]:
         else (place, "allow_tf32", precision == "tf32")  # before PyTorch 2.9
         for place in places
     ]
-    # Else a product may be split into parts that are summed in 16 bits.
+    # By default a product may be split into parts that are summed in 16 bits.
     wanted += [
         (torch.backends.cuda.matmul, f"allow_{name}_reduced_precision_reduction", False) for name in ("fp16", "bf16")
     ]
     wanted += [(cudnn, "benchmark", precision != "fp32"), (cudnn, "deterministic", precision == "fp32")]
-    before = [getattr(place, name) for place, name, _ in wanted]
-    for place, name, value in wanted:
-        setattr(place, name, value)
-    try:
-        yield
-    finally:
-        for (place, name, _), value in zip(wanted, before, strict=True):
+    # One block at a time: the switches belong to the process, and another thread would put them back too early.
+    with _switching:
+        before = [getattr(place, name) for place, name, _ in wanted]
+        for place, name, value in wanted:
             setattr(place, name, value)
+        try:
+            yield
+        finally:
+            for (place, name, _), value in zip(wanted, before, strict=True):
+                setattr(place, name, value)

@@ -1,6 +1,9 @@
-"""The pieces that `cpu` strings together, each for one activation: in plain PyTorch, compiled, or the network's own.
+"""Stages of the network on a CPU. Each computes one activation: in plain PyTorch, compiled, or by the network's layer.
 
-Activations between them are channels-last, (N, T, H, W, C), and (N, D) from fc6 on.
+    stage = CompiledConv("pool3", network.conv3b, kernels)     # conv3b, ReLU and pool3 in one pass
+    y = stage(x)                               # x: channels-last activation of conv3a
+
+`winograd_network` chains them. Activations between stages are channels-last, (N, T, H, W, C), and (N, D) from fc6 on.
 """
 
 import math
@@ -13,15 +16,16 @@ from c3dvideo.inference.cpu.kernels import CEIL, Kernels, zeros
 from c3dvideo.inference.cpu.winograd import TILE_SIDE, WinogradConv, share_out, transform_row_weights
 from c3dvideo.network.c3d import C3D
 
-END_FRAMES = 2
-_FIRST_FRAMES = 2
+END_FRAMES = 2  # a tile of two frames at either end of a clip; see `has_ends`
+_FIRST_FRAMES = 2  # frames of conv1a at a time: 6 MB before pooling, where all sixteen have 51
 
 
 class Stage:
-    """Computes the activation `name` from the one before it: channels last (N, T, H, W, C), or (N, D) from fc6 on.
+    """Computes the activation `name` from the one before it: channels-last (N, T, H, W, C), or (N, D) from fc6 on.
 
-    channels: how many channels of the result are real; further ones hold zeros.
-    allocate: gives the memory for a result of some shape; set to write straight into the next stage's border.
+    channels: the number of real channels of the result; further ones hold zeros.
+    allocate: returns memory for a result of some shape. The network sets it so that a stage writes its result inside
+        the zero border that the next stage needs, without a copy.
     """
 
     def __init__(self, name: str, channels: int) -> None:
@@ -34,7 +38,7 @@ class Stage:
 
 
 class DirectStage(Stage):
-    """A step as the network itself computes it, one clip at a time."""
+    """A step as the network's own layer computes it."""
 
     def __init__(self, network: C3D, name: str, channels_before: int) -> None:
         layer = network.head if name == "fc8" else getattr(network, name, None)
@@ -44,12 +48,13 @@ class DirectStage(Stage):
 
     def __call__(self, x: Tensor) -> Tensor:
         clips = channels_first(x[..., : self._channels_before]) if x.ndim == 5 else x
+        # One clip per call: PyTorch picks its kernels by the shape, so that the batch would change the last bits.
         y = torch.cat([self._network.step(self.name, clip.contiguous()[None]) for clip in clips])
         return y.permute(0, 2, 3, 4, 1) if y.ndim == 5 else y
 
 
 class WinogradStage(Stage):
-    """A convolution, ReLU and, when `name` is a pool, the 2x2x2 pooling after it, in plain PyTorch."""
+    """A convolution, ReLU and, when `name` is a pool, 2x2x2 pooling, in plain PyTorch."""
 
     def __init__(self, name: str, layer: nn.Conv3d) -> None:
         super().__init__(name, layer.out_channels)
@@ -60,10 +65,12 @@ class WinogradStage(Stage):
 
 
 class FirstStage(Stage):
-    """conv1a, ReLU and pool1 as a 2-D convolution over three stacked frames; the 51 MB in between never exist."""
+    """conv1a, ReLU and pool1 in plain PyTorch, as a 2-D convolution over three stacked frames."""
 
     def __init__(self, name: str, layer: nn.Conv3d) -> None:
         super().__init__(name, layer.out_channels)
+        # Three frames of three channels become nine channels of one frame: here, PyTorch's 2-D convolution takes 0.4 of
+        # the time of its 3-D one.
         stacked = layer.weight.detach().permute(0, 2, 1, 3, 4).flatten(1, 2)
         self._weight = stacked.contiguous(memory_format=torch.channels_last)
         self._bias = _bias(layer)
@@ -79,6 +86,7 @@ class FirstStage(Stage):
             stacked = torch.cat([bordered[clip, first + shift : last + shift] for shift in range(3)], dim=-1)
             pixels = nn.functional.conv2d(stacked.permute(0, 3, 1, 2), self._weight, padding=1)
             pooled = nn.functional.max_pool2d(pixels, 2).permute(0, 2, 3, 1)
+            # Bias and ReLU keep the order of numbers: after the maximum they touch a quarter of them.
             torch.clamp_min(pooled + self._bias, 0, out=y[clip, first:last])
 
         share_out([(clip, first) for clip in range(n_clips) for first in range(0, frames, _FIRST_FRAMES)], compute)
@@ -86,7 +94,11 @@ class FirstStage(Stage):
 
 
 class Border:
-    """Activations with a border of zeros, kept from call to call, so that a result is written where it will be read."""
+    """Activations inside a border of zeros. The memory is kept from call to call.
+
+    Tiles at the edge read the border as if it were input, so that the kernels need no case for edges. A stage writes
+    its result inside the next stage's border, where it is read without a copy.
+    """
 
     def __init__(self, channels: int, *, frames: int = 1, side: int = 1) -> None:
         self._channels = channels
@@ -94,9 +106,10 @@ class Border:
         self._kept = torch.empty(0)
         self._size: tuple[int, ...] = ()
 
-    def room(self, shape: tuple[int, ...]) -> Tensor:
-        """The inside (N, T, H, W, channels) of the border; what it held before is lost."""
+    def inside(self, shape: tuple[int, ...]) -> Tensor:
+        """Memory (N, T, H, W, channels) inside the border, for an activation of `shape`. Former contents are lost."""
         n_clips, *size, _ = shape
+        # Reused without clearing: stages write the inside only, so that the border keeps its zeros.
         if len(self._kept) < n_clips or self._size != tuple(size):
             steps = (self._frames, self._side, self._side)
             padded = [-(-length // step) * step + 2 for length, step in zip(size, steps, strict=True)]
@@ -105,27 +118,27 @@ class Border:
         frames, height, width = size
         return self._kept[:n_clips, 1 : frames + 1, 1 : height + 1, 1 : width + 1]
 
-    def another(self) -> "Border":
+    def twin(self) -> "Border":
         """A border of the same kind with memory of its own."""
         return Border(self._channels, frames=self._frames, side=self._side)
 
     def whole(self, shape: tuple[int, ...]) -> Tensor:
-        """The room of this shape with its border (N, T', H', W', channels)."""
-        room = self.room(shape)
-        return self._kept[: len(room)]
+        """`inside(shape)` together with its border, (N, T', H', W', channels)."""
+        inside = self.inside(shape)
+        return self._kept[: len(inside)]
 
-    def around(self, x: Tensor) -> Tensor:
-        """`x` with the border, copied inside unless it was written there to begin with."""
-        room = self.room(tuple(x.shape))
-        if x.data_ptr() != room.data_ptr():
-            room[..., : x.shape[-1]] = x
+    def surround(self, x: Tensor) -> Tensor:
+        """`x` with the border. Copies `x` inside, unless it was written there in the first place."""
+        inside = self.inside(tuple(x.shape))
+        if x.data_ptr() != inside.data_ptr():
+            inside[..., : x.shape[-1]] = x
         return self._kept[: len(x)]
 
 
 class CompiledConv(Stage):
-    """`WinogradStage` by the compiled layers; channels are rounded up to whole panels of zeros.
+    """`WinogradStage` by the compiled layers. Channels are rounded up to whole panels, the added ones hold zeros.
 
-    ceil: pool windows at the far border are cut rather than left out.
+    ceil: pooling windows that reach over the far edge are cut, not dropped.
     """
 
     def __init__(self, name: str, layer: nn.Conv3d, kernels: Kernels, *, ceil: bool = False) -> None:
@@ -138,7 +151,7 @@ class CompiledConv(Stage):
 
     def __call__(self, x: Tensor) -> Tensor:
         y = self.allocate(self.output_shape(x.shape))
-        bordered = self.border.around(x)
+        bordered = self.border.surround(x)
         frames, *size = x.shape[1:4]
         if not has_ends(frames):
             self.convolve(bordered, x.shape[1:4], y, alone=True)
@@ -146,21 +159,24 @@ class CompiledConv(Stage):
         end = END_FRAMES * y.shape[1] // frames
         self.convolve(bordered[:, END_FRAMES:], (frames - 2 * END_FRAMES, *size), y[:, end:-end])
         for clip in range(len(x)):
+            # Both ends of a clip are given as two short clips: a view of the same memory, so that nothing is copied.
             ends = both_ends(bordered[clip, : frames + 2], END_FRAMES + 2)
             self.convolve(ends, (END_FRAMES, *size), both_ends(y[clip], end))
         return y
 
     def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Shape of the result, with its whole panels of channels, for an input of this shape."""
+        """Shape of the result, with whole panels of channels, for an input of this shape."""
         divisor, more = 2 if self._pool else 1, 1 if self._pool == CEIL else 0
         return (shape[0], *((length + more) // divisor for length in shape[1:4]), len(self.bias))
 
     def convolve(self, bordered: Tensor, size: Sequence[int], y: Tensor, *, alone: bool = False) -> None:
-        """Compute `y` from an input of `size` (T, H, W) with its border, in tiles that begin at its first frame.
+        """Compute `y` from a bordered input of `size` (T, H, W), in tiles that begin at its first frame.
 
-        alone: these are whole clips, with zeros before and after.
+        alone: the input is whole clips, with zeros before and after them in time.
         """
         frames = size[0]
+        # A tile has `times` positions in time, each of which costs the same. Six give four frames, four give two, and
+        # three are enough for a clip of two frames between zeros (conv5). The cheapest for this length is taken.
         if alone and frames == 2:
             times = 3
         else:
@@ -178,6 +194,8 @@ class CompiledFirst(Stage):
         self._kernels = kernels
         self.border = Border(3, side=TILE_SIDE)
         channels = kernels.whole_panels(layer.out_channels)
+        # Tiles lie along rows only. A tile that spans several frames would save no more, and overlapping clips could
+        # no longer share single frames (see `overlap`).
         rows = transform_row_weights(layer.weight.detach())  # (C_out, C_in, T, H, 6)
         by_position = _padded(rows.permute(4, 2, 3, 1, 0).flatten(1, 3), channels)
         self._weights = by_position.view(6, 27, -1, kernels.panel).permute(2, 0, 1, 3).contiguous()
@@ -186,16 +204,19 @@ class CompiledFirst(Stage):
     def __call__(self, x: Tensor) -> Tensor:
         n_clips, *size, _ = x.shape
         y = self.allocate((n_clips, size[0], size[1] // 2, size[2] // 2, len(self._bias)))
-        self.convolve(self.border.around(x), size, y)
+        self.convolve(self.border.surround(x), size, y)
         return y
 
     def convolve(self, bordered: Tensor, size: Sequence[int], y: Tensor) -> None:
-        """Compute `y` (N, T, H // 2, W // 2, C) from an input of `size` (T, H, W) with its border."""
+        """Compute `y` (N, T, H // 2, W // 2, C) from a bordered input of `size` (T, H, W)."""
         self._kernels.first(bordered, self._weights, self._bias, y, size=size)
 
 
 class CompiledLinear(Stage):
-    """A fully connected layer by the compiled kernel, which reads each weight once for several clips."""
+    """A fully connected layer by the compiled kernel, which reads each weight once for four clips.
+
+    Reading the weights is nearly all of its time: 134 MB in fc6.
+    """
 
     def __init__(self, name: str, layer: nn.Linear, channels_before: int, kernels: Kernels) -> None:
         super().__init__(name, layer.out_features)
@@ -212,15 +233,17 @@ class CompiledLinear(Stage):
 
 
 def has_ends(frames: int) -> bool:
-    """Whether so many frames are computed as `END_FRAMES` at either end and, in longer tiles, those between.
+    """Whether a clip of this length is computed as `END_FRAMES` frames at either end and longer tiles between them.
 
-    That costs a twelfth more than tiles of four throughout, and lets clips that overlap share what lies between.
+    The frames between are then the same numbers in overlapping clips, which share them. A clip that comes alone is cut
+    in the same way, although it costs a twelfth more than tiles of four throughout: no bit of a clip may change when a
+    neighbour joins it.
     """
     return frames >= 16 and frames % 4 == 0
 
 
 def both_ends(x: Tensor, frames: int) -> Tensor:
-    """The first and the last `frames` of `x` (T, ...), as a view (2, frames, ...)."""
+    """The first and the last `frames` frames of `x` (T, ...), as a view (2, frames, ...)."""
     return x.unfold(0, frames, len(x) - frames).movedim(-1, 1)
 
 

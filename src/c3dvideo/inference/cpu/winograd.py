@@ -1,16 +1,17 @@
-"""3-D convolution by Winograd's minimal filtering: a sixth of the multiplications, equal to rounding.
+"""3-D convolution by Winograd's minimal filtering: a sixth of the multiplications, the same result up to rounding.
 
     layer = WinogradConv(network.conv3b, pool=True)
     pooled = layer(clips)                      # (N, T, H, W, C): conv3b + ReLU + pool3 in one pass
 
-A 3x3x3 convolution with stride 1 and padding 1 is cut into tiles of 2 frames x 4 rows x 4 columns of output. Each tile
-reads 4 x 6 x 6 of input, and the 32 outputs need one product for each of its 144 positions in place of 27 for each
-output (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, F(4x4, 3x3), with F(2, 3) along
-time). All products of one position, over tiles and channels, are one matrix product.
+The output of a 3x3x3 convolution with stride 1 and padding 1 is cut into tiles of 2 frames x 4 rows x 4 columns. A tile
+depends on 4 x 6 x 6 inputs, its positions. Per pair of channels it needs one product per position, 144, where direct
+convolution needs 27 per output, 864 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016:
+F(4x4, 3x3), here with F(2, 3) along time). All products of one position, over tiles and channels, form one matrix
+product.
 
-Everything here is plain PyTorch and takes float32 or float64; `kernels` holds the compiled twin of `WinogradConv`,
-whose tiles have four frames where that saves products.
-Activations are channels-last, (N, T, H, W, C), so that a tile position is a dense matrix of tiles x channels.
+Everything here is plain PyTorch, in float32 or float64. `kernels` holds the compiled form of `WinogradConv`, with tiles
+of four frames where that saves products. Activations are channels-last, (N, T, H, W, C), so that one position of all
+tiles is a dense matrix (tiles, channels).
 """
 
 import math
@@ -25,13 +26,13 @@ from torch import Tensor, nn
 
 TILE_FRAMES, TILE_SIDE = 2, 4
 POSITIONS = (TILE_FRAMES + 2) * (TILE_SIDE + 2) ** 2
-_CHUNK_NUMBERS = 4_000_000
-_GROUP_TILES = 16
+_CHUNK_NUMBERS = 4_000_000  # in the transformed input or output of a chunk: the workspace of a thread stays small
+_GROUP_TILES = 16  # at least so many tiles per matrix product: fewer rows leave the matrix library slow
 
 Work = TypeVar("Work")
 
-# F(4, 3) at the points 0, 1/sqrt(2), -1/sqrt(2), sqrt(2), -sqrt(2) and infinity, which rounds three times less than the
-# usual 0, 1, -1, 2, -2; F(2, 3) at 0, 1, -1 and infinity. Rows of the input transforms have small exact numbers.
+# F(4, 3) at the points 0, 1/sqrt(2), -1/sqrt(2), sqrt(2), -sqrt(2) and infinity. Its errors are a third of those at the
+# usual points 0, 1, -1, 2, -2, as the powers of the points stay closer to 1. F(2, 3) at 0, 1, -1 and infinity.
 _ROOT = math.sqrt(2)
 _SPACE_WEIGHT = (
     (1, 0, 0),
@@ -51,7 +52,7 @@ _TIME_WEIGHT = ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0,
 
 
 def takes(layer: object) -> TypeGuard[nn.Conv3d]:
-    """Whether `layer` is a convolution of the kind that this module computes."""
+    """Whether `layer` is a convolution that this module computes: 3x3x3, stride 1, padding 1, zeros."""
     return (
         isinstance(layer, nn.Conv3d)
         and layer.kernel_size == (3, 3, 3)
@@ -63,10 +64,8 @@ def takes(layer: object) -> TypeGuard[nn.Conv3d]:
 
 
 def transform_weights(weight: Tensor) -> Tensor:
-    """Weights (C_out, C_in, 3, 3, 3) at the 144 positions: (144, C_in, C_out), position = (column, row, time).
-
-    Computed in float64 and rounded once to the dtype of `weight`.
-    """
+    """Weights (C_out, C_in, 3, 3, 3) at the 144 positions: (144, C_in, C_out), position = (column, row, time)."""
+    # In float64, rounded once at the end: errors of the weights would be the same in every tile and not average out.
     space, time = (torch.tensor(each, dtype=torch.float64) for each in (_SPACE_WEIGHT, _TIME_WEIGHT))
     matrix = torch.einsum("ax,by,ct->abctyx", space, space, time).reshape(POSITIONS, 27)
     moved = weight.new_empty(POSITIONS, weight.shape[1], weight.shape[0])
@@ -82,10 +81,10 @@ def transform_row_weights(weight: Tensor) -> Tensor:
 
 
 class WinogradConv:
-    """A convolution and ReLU, and with `pool` the 2x2x2 max pooling after it, on channels-last activations.
+    """A convolution, ReLU and, with `pool`, 2x2x2 max pooling, on channels-last activations.
 
-    The result for a clip does not depend, in any bit, on the clips it is batched with: matrix products always have the
-    same shape, whatever the number of clips.
+    The result for a clip depends in no bit on the clips beside it: matrix products have the same shape whatever the
+    number of clips, so that the matrix library always sums in the same order.
     """
 
     def __init__(self, layer: nn.Conv3d, *, pool: bool = False, relu: bool = True) -> None:
@@ -102,16 +101,17 @@ class WinogradConv:
         n_times, n_rows, n_columns = (-(-frames // TILE_FRAMES), -(-height // TILE_SIDE), -(-width // TILE_SIDE))
         divisor = 2 if self.pool else 1
         y = x.new_empty(n_clips, frames // divisor, height // divisor, width // divisor, self.weights.shape[2])
-        tiles_a_time = n_rows * n_columns
-        most = max(1, _CHUNK_NUMBERS // (POSITIONS * tiles_a_time * max(self.weights.shape[1:])))
-        times = -(-n_times // -(-n_times // most))
-        clips = max(1, _GROUP_TILES // (n_times * tiles_a_time)) if times == n_times else 1
+        tiles_per_time = n_rows * n_columns
+        most = max(1, _CHUNK_NUMBERS // (POSITIONS * tiles_per_time * max(self.weights.shape[1:])))
+        times = -(-n_times // -(-n_times // most))  # of nearly equal chunks, so that the last is not a small rest
+        clips = max(1, _GROUP_TILES // (n_times * tiles_per_time)) if times == n_times else 1
         shape = (clips, times * TILE_FRAMES + 2, n_rows * TILE_SIDE + 2, n_columns * TILE_SIDE + 2, x.shape[4])
 
         def compute(work: tuple[int, int]) -> None:
             clip, first = work
             group = x[clip : clip + clips]
             before, after = max(0, first - 1), min(frames, first + times * TILE_FRAMES + 1)
+            # Always the full shape: a group with fewer clips is filled up with zeros.
             padded = _buffer("padded", shape, x).zero_()
             inside = padded[: len(group), before - first + 1 : after - first + 1, 1 : height + 1, 1 : width + 1]
             inside.copy_(group[:, before:after])
@@ -124,7 +124,7 @@ class WinogradConv:
         return y
 
     def _tiles(self, padded: Tensor, times: int, rows: int, columns: int) -> Tensor:
-        """The output of whole tiles, (clips, frames, rows, columns, C_out), of their zero-padded input."""
+        """The output of whole tiles, (clips, frames, rows, columns, C_out), from their zero-padded input."""
         clips, channels_in, channels_out = len(padded), *self.weights.shape[1:]
         n_tiles = clips * times * rows * columns
         early, even, odd, late = (padded[:, shift : shift + 2 * times - 1 : 2] for shift in range(4))
@@ -142,13 +142,14 @@ class WinogradConv:
         )
         products = _buffer("products", (POSITIONS, n_tiles, channels_out), padded)
         torch.bmm(inputs.view(POSITIONS, n_tiles, channels_in), self.weights, out=products)
+        # Columns and rows at once, as one matrix product with the small operand on the left.
         outputs = _buffer("outputs", (16, 4 * n_tiles * channels_out), padded)
         torch.mm(_output_matrix(padded.dtype), products.view(36, -1), out=outputs)
         # Axes now: column in tile, row in tile, position in time, clip, tile in time, tile row, tile column, channel.
         cells = outputs.view(4, 4, 4, clips, times, rows, columns, channels_out)
         middle, spread = cells[:, :, 1] + cells[:, :, 2], cells[:, :, 1] - cells[:, :, 2]
         frames = (middle.add_(cells[:, :, 0]), spread.sub_(cells[:, :, 3]))
-        if self.pool:
+        if self.pool:  # before bias and ReLU, which keep the order of numbers: they then touch an eighth of them
             window = torch.maximum(*frames)
             window = torch.maximum(window[0::2], window[1::2])
             y = torch.maximum(window[:, 0::2], window[:, 1::2])[None]
@@ -164,32 +165,36 @@ class WinogradConv:
 
 
 def share_out(work: Sequence[Work], compute: Callable[[Work], None]) -> None:
-    """Call `compute` on each piece of work, on as many threads as PyTorch has, each of which computes alone.
+    """Call `compute` on each piece of work, on as many threads as PyTorch has, one piece per thread at a time.
 
-    Threads that share every small operation wait for each other after each: on a busy machine that is most of the time.
+    PyTorch's own way, all threads on one operation, makes them wait for each other after every small operation. On a
+    busy machine that is most of the time.
     """
     n_threads = torch.get_num_threads()
     if n_threads == 1:
         for piece in work:
             compute(piece)
         return
+    # Inference mode belongs to a thread, so that each piece enters it anew.
     for done in [_workers(n_threads).submit(torch.inference_mode()(compute), piece) for piece in work]:
         done.result()
 
 
 @cache
 def _workers(n_threads: int) -> ThreadPoolExecutor:
-    """Threads in each of which PyTorch uses no further ones."""
+    """Threads in which PyTorch uses one thread."""
+    # torch.set_num_threads also sets what threads that start later begin with. The barrier makes all threads start now,
+    # before that number is restored.
     pool = ThreadPoolExecutor(n_threads, "c3dvideo-winograd", initializer=torch.set_num_threads, initargs=(1,))
     everyone = Barrier(n_threads)
     for started in [pool.submit(everyone.wait) for _ in range(n_threads)]:
         started.result()
-    torch.set_num_threads(n_threads)  # the number that threads to come start with
+    torch.set_num_threads(n_threads)
     return pool
 
 
 class _Workspace(local):
-    """Buffers of one thread, kept from call to call so that no call pays for fresh pages."""
+    """Buffers of one thread, kept from call to call: fresh memory costs a page fault per 4 KB."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, torch.dtype], Tensor] = {}
@@ -199,7 +204,7 @@ _workspace = _Workspace()
 
 
 def _buffer(name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Memory of the calling thread; what it held before is lost."""
+    """Memory of the calling thread, under a name. Former contents are lost."""
     size = math.prod(shape)
     kept = _workspace.kept.get((name, like.dtype))
     if kept is None or kept.numel() < size:
@@ -209,6 +214,7 @@ def _buffer(name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
 
 def _transform_side(lines: list[Tensor], out: Tensor) -> None:
     """The input transform along one axis of space: six lines of every tile become `out[0]` to `out[5]`."""
+    # Element-wise steps and not a 6 x 6 matrix product, for which the matrix library would copy its wide operand first.
     torch.sub(lines[4], lines[2], alpha=2.5, out=out[0]).add_(lines[0])
     torch.sub(lines[5], lines[3], alpha=2.5, out=out[5]).add_(lines[1])
     for near, far, factor, root in ((1, 2, 2.0, _ROOT / 2), (3, 4, 0.5, _ROOT)):

@@ -1,4 +1,5 @@
-// conv1a with ReLU and pool1 by F(4, 3) along rows: half the products, and every frame is computed by itself.
+// conv1a with ReLU and pool1 by F(4, 3) along rows: half the products of direct convolution. No tile spans several frames, so
+// that overlapping clips can share single frames (see ../overlap.py).
 
 #include "vectors.h"
 
@@ -14,14 +15,15 @@ struct First {
     long frame_step() const { return (height + 2) * row_step(); }
 };
 
-// Rows of x by F(4, 3) along the row, all of `frames`: number (tile, channel) of position p goes to moved[p * place_step].
+// The input transform of all rows of `frames` frames: number (tile, channel) of position p goes to moved[p * place_step].
 static void transform_rows(const First &s, const float *x, long frames, float *moved) {
     const long step = s.place_step();
     for (long frame = 0; frame < frames; frame++)
         for (long row = 0; row < s.height + 2; row++) {
             const float *d = x + frame * s.x_frame + row * s.x_row;
             float *out = moved + frame * s.frame_step() + row * s.row_step();
-            for (long i = 0; i < step; i++, d += i % 3 ? 1 : 10) {  // `input_side`, a number at a time
+            // `input_side` with scalars: a vector would hold pixels of three channels, whose tiles start 12 numbers apart.
+            for (long i = 0; i < step; i++, d += i % 3 ? 1 : 10) {
                 const float even_near = d[12] - 2.0f * d[6], odd_near = (0.5f * ROOT) * (d[9] - 2.0f * d[3]);
                 const float even_far = d[12] - 0.5f * d[6], odd_far = ROOT * (d[9] - 0.5f * d[3]);
                 out[i] = d[12] - 2.5f * d[6] + d[0];
@@ -34,7 +36,7 @@ static void transform_rows(const First &s, const float *x, long frames, float *m
         }
 }
 
-// products[tile * PANEL][0:PANEL] = one position of `N` neighbouring tiles: the sum over 3 frames, 3 rows and 3 channels.
+// products[tile * PANEL][0:PANEL] = one position of `N` neighbouring tiles, summed over 3 frames, 3 rows and 3 channels.
 template <long N> INLINE void first_products(const First &s, const float *x, const float *w, float *products) {
     vec sum[N][2] = {};
     for (long line = 0; line < 9; line++) {
@@ -56,12 +58,14 @@ template <long N> INLINE void first_products(const First &s, const float *x, con
     }
 }
 
+// N as a template argument keeps all sums in registers; this finds the template for a number known at run time.
 template <long N> static void first_chunk(long tiles, const First &s, const float *x, const float *w, float *products) {
     if (tiles == N) first_products<N>(s, x, w, products);
     else if constexpr (N > 1) first_chunk<N - 1>(tiles, s, x, w, products);
 }
 
 // Two rows of a tile to two pooled numbers, or one at the end of a row. products: [2 rows][6 positions][ROWS tiles][PANEL].
+// The maximum comes before bias and ReLU, which keep the order of numbers.
 INLINE void first_windows(const float *products, const vec bias, long windows, float *y, long y_column) {
     vec out[2][4];
     for (long row = 0; row < 2; row++) {
@@ -77,11 +81,11 @@ INLINE void first_windows(const float *products, const vec bias, long windows, f
 
 extern "C" {
 
-// Numbers of scratch that `first` needs.
+// Size of the scratch memory that `first` needs, in numbers.
 long first_scratch(const First *s) { return (s->frame_end - s->frame_begin + 2) * s->frame_step(); }
 
-// conv1a + ReLU + pool1 of frames [frame_begin, frame_end), by F(4, 3) along rows: half the products, and every frame is by
-// itself. weights: (channels / PANEL, 6 positions, 3 * 3 * 3 as T, H, C_in, PANEL).
+// conv1a + ReLU + pool1 of frames [frame_begin, frame_end). weights: (channels / PANEL, 6 positions, 27 taps as T, H, C_in,
+// PANEL). Two rows of a chunk of tiles are computed and pooled at a time, so that conv1a before pooling never leaves the cache.
 void first(const First *shape, const float *x, const float *weights, const float *bias, float *y, float *space) {
     const First s = *shape;
     const long chunks = (s.tiles() + ROWS - 1) / ROWS;

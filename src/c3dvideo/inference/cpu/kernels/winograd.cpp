@@ -1,22 +1,23 @@
-// Convolutions by 3-D Winograd, with bias, ReLU and 2x2x2 pooling: the compiled twin of ../winograd.py.
+// Convolutions by 3-D Winograd, with bias, ReLU and 2x2x2 pooling: the compiled form of ../winograd.py.
 //
-// The same points in space, and F(4, 3) in time too where that saves products. Weights are read as PyTorch keeps them.
+// The same points in space, and F(4, 3) in time too where that saves products. Weights are read as PyTorch stores them and
+// transformed on the way: kept transformed, they would take 590 MB and be no faster.
 
 #include "vectors.h"
 
-constexpr long DEPTH = 64;     // channels that are summed at a time, which also halves rounding
+constexpr long DEPTH = 64;     // channels per partial sum; 512 in one sum would double the rounding errors
 constexpr long PLACES = 36;    // positions in space; in time there are 3, 4 or 6, see TIME_WEIGHT
-constexpr long LINE = 16;      // a cache line more a place keeps them out of each other's cache sets
+constexpr long LINE = 16;      // a cache line added per place: powers of two apart, places would evict each other
 constexpr long WEIGHT_STEP = DEPTH * PANEL + LINE;
 constexpr long CEIL = 2;
 
 struct Convolution {
     long frames, height, width;                  // output of the convolution, before pooling
-    long channels_in, channels_out;              // of the weights; activations may have further ones, of zeros
+    long channels_in, channels_out;              // of the weights; activations may have further channels of zeros
     long x_clip, x_frame, x_row, x_column;       // strides of the input, whose origin is the corner of its border
     long y_clip, y_frame, y_row, y_column;       // strides of the output, whose origin is its first number
-    long pool, relu;                             // pool: 0, 1 or CEIL (border windows are cut)
-    long times, block;                           // positions of a tile in time; tiles at a time
+    long pool, relu;                             // pool: 0, 1 or CEIL (windows are cut at the edge)
+    long times, block;                           // positions of a tile in time; tiles per block
     long tile_begin, tile_end, channel_begin, channel_end;
 
     long runs() const { return (channels_in + DEPTH - 1) / DEPTH; }
@@ -48,21 +49,24 @@ INLINE void weight_side(const vec *g, long step, vec *out, long out_step) {
     out[5 * out_step] = g2;
 }
 
-// The same along time, one position a row, by their number: F(4, 3), F(2, 3), and 3 positions for the 2 frames of a clip that
-// has no others. There y0 = w1 x0 + w2 x1 and y1 = w0 x0 + w1 x1, which have w1 (x0 + x1) in common.
+// The weight transform along time, one position per row, by the number of positions: F(4, 3), F(2, 3), and 3 for a clip of two
+// frames between zeros. There y0 = w1 x0 + w2 x1 and y1 = w0 x0 + w1 x1, which have w1 (x0 + x1) in common: three products
+// in place of four.
 template <long TIMES> constexpr float TIME_WEIGHT[6][3] = {{1, 0, 0}, {-2.0f / 3, -ROOT / 3, -1.0f / 3},
     {-2.0f / 3, ROOT / 3, -1.0f / 3}, {1.0f / 6, ROOT / 6, 1.0f / 3}, {1.0f / 6, -ROOT / 6, 1.0f / 3}, {0, 0, 1}};
 template <> constexpr float TIME_WEIGHT<4>[6][3] = {{1, 0, 0}, {0.5f, 0.5f, 0.5f}, {0.5f, -0.5f, 0.5f}, {0, 0, 1}};
 template <> constexpr float TIME_WEIGHT<3>[6][3] = {{0, -1, 1}, {0, 1, 0}, {1, -1, 0}};
 
 // Position (time, row, column) of `tile` goes to moved[((time * runs + run) * PLACES + place) * place_step], by runs of DEPTH
-// channels. What is read next and where the result will go are prefetched: both lie outside the second-level cache.
+// channels. Both what is read next and where the result goes are prefetched: they lie outside the second-level cache, and the
+// hardware does not foresee strides this large.
 template <long TIMES> static void transform_input(const Convolution &s, const float *x, long tile, float *moved) {
     constexpr long READ = Tile<TIMES>::FRAMES + 2;
     const auto t = Tile<TIMES>::at(s, tile);
     const float *corner = x + t.clip * s.x_clip + t.frame * s.x_frame + t.row * s.x_row + t.column * s.x_column;
     const long step = s.place_step(), time_step = s.runs() * PLACES * step;
     for (long c = 0; c < s.channels_in; c += WIDTH) {
+        // All three axes of one vector of channels before the next: what lies between, at most 16 KB, stays in the first cache.
         LOCAL by_time[TIMES * PLACES], by_row[PLACES], out[6];
         float *to = moved + c / DEPTH * PLACES * step + c % DEPTH;
         for (long row = 0; row < 6; row++)
@@ -98,13 +102,14 @@ template <long TIMES> static void transform_input(const Convolution &s, const fl
     }
 }
 
-// The reverse, with pooling, bias and ReLU: from products[(time * PLACES + place) * PANEL] to the places of the tile's outputs.
+// The output transform, with pooling, bias and ReLU: from products[(time * PLACES + place) * PANEL] to the tile's outputs in y.
 template <long TIMES>
 static void transform_output(const Convolution &s, const float *products, const vec bias, long tile, float *y) {
     constexpr long FRAMES = Tile<TIMES>::FRAMES;
     const auto t = Tile<TIMES>::at(s, tile);
     const long frames = least(FRAMES, s.frames - t.frame), rows = least(4, s.height - t.row);
     const long columns = least(4, s.width - t.column), p = s.pool ? 2 : 1, up = s.pool == CEIL;
+    // Outputs past the end of the clip or frame, in tiles that reach over it, are computed and not stored.
     const long n_frames = (frames + up) / p, n_rows = (rows + up) / p, n_columns = (columns + up) / p;
     y += t.clip * s.y_clip + t.frame / p * s.y_frame + t.row / p * s.y_row + t.column / p * s.y_column;
     LOCAL by_time[TIMES * 16], by_row[24], out[FRAMES * 16], m[PLACES];
@@ -130,7 +135,9 @@ static void transform_output(const Convolution &s, const float *products, const 
         for (long row = 0; row < n_rows; row++)
             for (long column = 0; column < n_columns; column++) {
                 vec value = out[16 * p * f + 4 * p * row + p * column];
-                if (s.pool) {  // a window that is cut at the border has its last frame, row or column twice
+                // Before bias and ReLU, which keep the order of numbers and then touch an eighth of them. A window that is
+                // cut at the edge reads its last frame, row or column twice, which leaves the maximum as it is.
+                if (s.pool) {
                     const vec *one = out + 32 * f, *other = out + 16 * least(2 * f + 1, frames - 1);
                     const long top = 8 * row, bottom = 4 * least(2 * row + 1, rows - 1);
                     const long left = 2 * column, right = least(2 * column + 1, columns - 1);
@@ -161,7 +168,8 @@ typedef int lanes __attribute__((vector_size(4 * WIDTH)));
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, lanes{__VA_ARGS__})
 #endif
 
-// `rows` as a square matrix, transposed: each round interleaves its first half with its second.
+// Transpose `rows` as a square matrix. Each round interleaves its first half with its second; log2(WIDTH) rounds of shuffles
+// replace WIDTH^2 single stores.
 INLINE void transpose(vec *rows) {
     for (long round = 1; round < WIDTH; round *= 2) {
         LOCAL next[WIDTH];
@@ -174,8 +182,8 @@ INLINE void transpose(vec *rows) {
     }
 }
 
-// taps[(k * 27 + tap) * PANEL] of a panel of output channels and the `depth` input channels after `from`, of weights
-// (channels_out, channels_in, 27); channels past the last are zeros.
+// taps[(k * 27 + tap) * PANEL]: the weights (channels_out, channels_in, 27) of one panel of output channels and `depth` input
+// channels from `from` on, output channels innermost. Output channels past the last are zeros.
 static void gather_taps(const Convolution &s, const float *weights, long channel, long from, long depth, float *taps) {
     const long step = s.channels_in * 27, length = depth * 27, whole = length / WIDTH * WIDTH;
     for (long half = 0; half < PANEL; half += WIDTH) {
@@ -192,7 +200,7 @@ static void gather_taps(const Convolution &s, const float *weights, long channel
     }
 }
 
-// One position in time of `taps`: place (row, column) goes to moved[place * WEIGHT_STEP + k * PANEL].
+// The weight transform for one position in time: place (row, column) goes to moved[place * WEIGHT_STEP + k * PANEL].
 static void transform_weights(const float *taps, const float *by_time, long depth, float *moved) {
     const float factor0 = by_time[0], factor1 = by_time[1], factor2 = by_time[2];
     for (long k = 0; k < depth; k++)
@@ -210,10 +218,12 @@ static void transform_weights(const float *taps, const float *by_time, long dept
         }
 }
 
-// y[row * y_step][0:PANEL] (+)= sum over k of x[row * DEPTH + k] * w[k * PANEL][0:PANEL], for `N` rows.
+// The innermost loop: y[row * y_step][0:PANEL] (+)= sum over k of x[row * DEPTH + k] * w[k * PANEL][0:PANEL], for `N` rows.
+// Each number of x is broadcast to a vector, each of w is used for N rows, and the N x 2 sums never leave their registers.
 template <long N>
 INLINE void multiply_rows(const float *x, const float *w, long depth, float *y, long y_step, bool more) {
     vec sum[N][2] = {};
+    // Asked for now, written after the sums: y has arrived by then.
 #pragma GCC unroll 16
     for (long row = 0; row < N; row++) {
         __builtin_prefetch(y + row * y_step, 1);
@@ -221,7 +231,7 @@ INLINE void multiply_rows(const float *x, const float *w, long depth, float *y, 
     }
     for (long k = 0; k < depth; k++) {
         const vec left = load(w + k * PANEL), right = load(w + k * PANEL + WIDTH);
-        __builtin_prefetch(x + N * DEPTH + k * LINE);  // the rows to come, which lie outside the second-level cache
+        __builtin_prefetch(x + N * DEPTH + k * LINE);  // the next rows, one line per step, from outside the second-level cache
 #pragma GCC unroll 16
         for (long row = 0; row < N; row++) {
             const float number = x[row * DEPTH + k];
@@ -238,14 +248,16 @@ INLINE void multiply_rows(const float *x, const float *w, long depth, float *y, 
         }
 }
 
+// N as a template argument keeps all sums in registers; this finds the template for a number known at run time.
 template <long N>
 static void multiply(long rows, const float *x, const float *w, long depth, float *y, long y_step, bool more) {
     if (rows == N) multiply_rows<N>(x, w, depth, y, y_step, more);
     else if constexpr (N > 1) multiply<N - 1>(rows, x, w, depth, y, y_step, more);
 }
 
-// A block of tiles at a time: all of it is transformed; then for each panel of outputs the products of all positions are
-// summed in the second-level cache, by runs of channels, whose weights are transformed there one position in time at a time.
+// The layer, one block of tiles at a time. First the whole block is transformed. Then, for each panel of output channels, the
+// products of all positions are summed over the runs of input channels; they stay in the second-level cache until the output
+// transform. The weights of a run are transformed for one position in time at a time, which keeps them in that cache too.
 template <long TIMES>
 static void convolve(const Convolution &s, const float *x, const float *weights, const float *bias, float *y, float *space) {
     float *moved = space, *taps = moved + TIMES * s.runs() * PLACES * s.place_step();
@@ -282,7 +294,7 @@ extern "C" {
 
 long panel(void) { return PANEL; }
 
-// Numbers of scratch that `winograd` needs.
+// Size of the scratch memory that `winograd` needs, in numbers.
 long scratch(const Convolution *s) {
     return s->times * s->runs() * PLACES * s->place_step() + DEPTH * 27 * PANEL + PLACES * WEIGHT_STEP +
            s->block * s->product_step();
