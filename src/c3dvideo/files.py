@@ -106,6 +106,8 @@ def writing(path: str | Path, *, error: type[C3DVideoError] = StoreError) -> Ite
         message = f"{path} could not be written: {os_reason(cause)}"
         if cause.errno == errno.ENOSPC:
             message += f" ({_free_bytes(Path(path)) / 1e6:.1f} MB free)"
+        elif cause.errno is None:  # from numpy, which loses the reason
+            message += "; the disk may be full"
         raise error(f"{message}; {advice}" if advice else message) from cause
     except ValueError as cause:  # a NUL or a lone surrogate in the path; other ValueErrors are not about files
         if not _is_possible(path):

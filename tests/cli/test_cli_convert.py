@@ -65,6 +65,43 @@ def test_text_summary_and_exit_code_0(features: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "a.txt").is_file()
 
 
+def test_features_of_the_default_weights_are_said_to_be(features: Path, tmp_path: Path) -> None:
+    from c3dvideo.features.default_weights import default_fingerprint
+    from c3dvideo.features.store import read_features
+
+    (features / "b.mp4.npz").unlink()
+    one = read_features(features / "a.mp4.npz")
+    one.metadata["settings"]["weights"] = default_fingerprint()
+    write_features(features / "a.mp4.npz", one)
+    done = run(features, "--to", "npy", "--out", tmp_path / "out")
+    assert done.returncode == 0
+    assert done.stderr == (
+        "these features come from the default weights, which were trained on generated clips only and give 1,024 "
+        "numbers per clip; for the 4,096 of the paper extract with `--weights sports1m`\n"
+    )
+
+
+def test_another_layer_needs_overwrite(features: Path, tmp_path: Path) -> None:
+    (features / "b.mp4.npz").unlink()
+    out = tmp_path / "out"
+    assert run(features, "--to", "csv", "--out", out).returncode == 0
+    before = (out / "a_000000.csv").read_bytes()
+    from dataclasses import replace
+
+    from c3dvideo.features.store import read_features
+
+    one = read_features(features / "a.mp4.npz")
+    write_features(features / "a.mp4.npz", replace(one, layers={"fc6": one.layers["fc7"] + 1}))
+    done = run(features, "--to", "csv", "--out", out)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "a_000000.csv holds something else than this conversion would write" in done.stderr
+    assert "`--overwrite`" in done.stderr
+    assert (out / "a_000000.csv").read_bytes() == before
+    assert run(features, "--to", "csv", "--out", out, "--overwrite").returncode == 0
+    assert (out / "a_000000.csv").read_bytes() != before
+
+
 def test_repeatable_options(features: Path, tmp_path: Path) -> None:
     done = run(
         features, "--to", "tall", "--out", tmp_path / "o", "--span-frames", "64", "--span-frames", "512", "--context"
@@ -78,7 +115,7 @@ def test_repeatable_options(features: Path, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["--to", "npy", "--layer", "fc6"], 2, "has no layer 'fc6', only fc7"),
-        (["--to", "npy", "--pca", "3"], 2, "--pca has no effect on npy"),
+        (["--to", "npy", "--pca", "3"], 2, "`--pca` has no effect on npy"),
         (["--to", "activitynet", "--pca", "500"], 2, "500 principal components cannot be fitted on 40 clips"),
         (["--to", "crops"], 1, "none of 2 videos could be written as crops"),
         (["--to", "something"], 2, "something"),

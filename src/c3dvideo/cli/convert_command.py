@@ -45,7 +45,7 @@ def convert(
     crop_layout: Annotated[
         CropLayout | None,
         typer.Option(
-            "--crop-layout", help="crops: a file a crop (xd-violence, default) or one of (T, crops, D) (rtfm)."
+            "--crop-layout", help="crops: one file per crop (xd-violence, default) or one of (T, crops, D) (rtfm)."
         ),
     ] = None,
     span_frames: Annotated[
@@ -53,9 +53,14 @@ def convert(
         typer.Option("--span-frames", help="tall: length of spans, repeatable; default 64 128 256 512, --merge 64."),
     ] = None,
     context: Annotated[
-        bool, typer.Option("--context", help="tall: the 128 frames before and after beside each span, 3 x D numbers.")
+        bool, typer.Option("--context", help="tall: add the 128 frames before and after each span; 3 x D numbers.")
     ] = False,
-    merge: Annotated[bool, typer.Option("--merge", help="tall: one HDF5 file, a data set (spans, D) a video.")] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="tall: one HDF5 file with one data set (spans, D) per video.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that hold something else, such as another layer.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write stored features as the files that other projects read.
@@ -63,6 +68,7 @@ def convert(
     Exit code 3 when some videos could not be written in this format; they are listed with the reason.
     """
     from c3dvideo.features.convert import convert as convert_folder
+    from c3dvideo.features.default_weights import note_on_features
 
     summary = convert_folder(
         features,
@@ -77,6 +83,7 @@ def convert(
         span_frames=span_frames,
         context=context,
         merge=merge,
+        overwrite=overwrite,
     )
     if as_json:
         print_json(asdict(summary))
@@ -84,6 +91,9 @@ def convert(
         typer.echo(f"{summary.n_videos} videos, {summary.n_clips} clips: {summary.format} in {summary.out}")
         if summary.pca_basis:
             typer.echo(f"PCA basis: {summary.pca_basis}")
+    about_weights = note_on_features(features)
+    if about_weights:
+        note(about_weights)
     for name, message in summary.failures.items():
         note(f"not written: {name}: {message}")
     if summary.failures:

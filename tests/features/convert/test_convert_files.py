@@ -70,13 +70,13 @@ def test_crops(tmp_path: Path, video, n_crops: int) -> None:
 
 
 def test_crops_of_one_view_are_refused(tmp_path: Path, video) -> None:
-    with crops_writer(tmp_path) as write, pytest.raises(StoreError, match="--crops five"):
+    with crops_writer(tmp_path) as write, pytest.raises(StoreError, match="`crops=five`"):
         write("a", video())
 
 
 @pytest.mark.parametrize("writer", [npy_writer, csv_writer])
 def test_several_views_are_refused_elsewhere(tmp_path: Path, video, writer) -> None:
-    with writer(tmp_path) as write, pytest.raises(StoreError, match=r"10 crops a clip.*--to crops"):
+    with writer(tmp_path) as write, pytest.raises(StoreError, match=r"10 crops per clip.*`to=crops`"):
         write("a", video(layers={"fc6": (10, 8)}))
 
 

@@ -80,7 +80,7 @@ def test_no_two_videos_ever_share_a_name(videos: list[str], to: Format) -> None:
 
 def test_equal_stems_are_refused_before_anything_is_written(tmp_path: Path, video, feature_folder) -> None:
     folder = feature_folder(video("a.avi"), video("a.mp4"))
-    with pytest.raises(UsageError, match=r"a.avi and a.mp4 would both be written as 'a'; give --keep-suffix"):
+    with pytest.raises(UsageError, match=r"a.avi and a.mp4 would both be written as 'a'; give `keep_suffix=`"):
         convert(folder, to="npy", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     convert(folder, to="npy", out=tmp_path / "out", keep_suffix=True)
@@ -156,7 +156,7 @@ def test_videos_that_cannot_be_written_are_named_and_the_others_written(tmp_path
 def test_pooled_features_are_refused_where_clips_are_needed(tmp_path: Path, video, feature_folder, to: Format) -> None:
     folder = feature_folder(video(n_clips=1, pool="mean"))
     with pytest.raises(
-        StoreError, match=f"none of 1 videos could be written as {to}; .*one pooled vector.*without --pool"
+        StoreError, match=f"none of 1 videos could be written as {to}; .*one pooled vector.*without `pool=`"
     ):
         convert(folder, to=to, out=tmp_path / "out")
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and "features" not in path.parts]
@@ -169,9 +169,9 @@ def test_pooled_features_are_welcome_where_rows_are(tmp_path: Path, video, featu
 
 def test_the_layer_has_to_be_there_and_to_be_chosen(tmp_path: Path, video, feature_folder) -> None:
     folder = feature_folder(video(layers={"fc6": (8,), "prob": (5,)}))
-    with pytest.raises(UsageError, match=r"several layers \(fc6, prob\); choose one with --layer"):
+    with pytest.raises(UsageError, match=r"several layers \(fc6, prob\); choose one with `layer=`"):
         convert(folder, to="npy", out=tmp_path / "out")
-    with pytest.raises(UsageError, match=r"no layer 'fc7', only fc6, prob; .*extract again with --layer fc7"):
+    with pytest.raises(UsageError, match=r"no layer 'fc7', only fc6, prob; .*extract again with `layer=fc7`"):
         convert(folder, to="npy", out=tmp_path / "out", layers=["fc7"])
     with pytest.raises(UsageError, match="npy holds one layer, got fc6, prob"):
         convert(folder, to="npy", out=tmp_path / "out", layers=["fc6", "prob"])
@@ -183,21 +183,21 @@ def test_a_folder_without_features(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is no folder of features"):
         convert(tmp_path / "missing", to="npy", out=tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(StoreError, match="holds no features; make some with: c3dvideo extract"):
+    with pytest.raises(StoreError, match="holds no features; make some with `c3dvideo extract"):
         convert(tmp_path / "empty", to="npy", out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("to", "options", "message"),
     [
-        ("npy", {"pca": 3}, "--pca has no effect on npy"),
-        ("hdf5", {"pca_basis": "x"}, "--pca-basis has no effect on hdf5"),
-        ("npy", {"rounding": "python"}, "--rounding has no effect on npy"),
-        ("npy", {"merge": True}, "--merge has no effect on npy"),
-        ("tall", {"merge": True, "context": True}, "--context has no effect on tall --merge"),
-        ("tall", {"keep_suffix": True}, "--keep-suffix has no effect on tall"),
-        ("csv", {"span_frames": [64]}, "--span-frames has no effect on csv"),
-        ("csv", {"crop_layout": "rtfm"}, "--crop-layout has no effect on csv"),
+        ("npy", {"pca": 3}, "`pca=` has no effect on npy"),
+        ("hdf5", {"pca_basis": "x"}, "`pca_basis=` has no effect on hdf5"),
+        ("npy", {"rounding": "python"}, "`rounding=` has no effect on npy"),
+        ("npy", {"merge": True}, "`merge=` has no effect on npy"),
+        ("tall", {"merge": True, "context": True}, "`context=` has no effect on tall --merge"),
+        ("tall", {"keep_suffix": True}, "`keep_suffix=` has no effect on tall"),
+        ("csv", {"span_frames": [64]}, "`span_frames=` has no effect on csv"),
+        ("csv", {"crop_layout": "rtfm"}, "`crop_layout=` has no effect on csv"),
         ("activitynet", {"pca": 3, "pca_basis": "x"}, "give one of them"),
     ],
 )
@@ -224,7 +224,7 @@ def test_out_has_to_be_the_right_kind_of_place(tmp_path: Path, video, feature_fo
 
 def test_a_place_that_cannot_be_written(tmp_path: Path, video, feature_folder) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"file.* could not be written: Not a directory"):
+    with pytest.raises(StoreError, match=r"file.* could not be written: a part of its path is a file, not a folder"):
         convert(feature_folder(video()), to="npy", out=tmp_path / "file" / "below")
 
 

@@ -106,23 +106,51 @@ def test_python_file(tmp_path: Path, video) -> None:
     assert np.array_equal(rows.astype(np.float32), segment_features(features.layers["fc6"], "python"))
 
 
-@pytest.mark.parametrize("rounding", ["matlab", "python"])
-def test_a_clip_of_zeros_is_refused_by_its_frame(tmp_path: Path, video, rounding) -> None:
+def test_matlab_refuses_a_clip_of_zeros_by_its_frame(tmp_path: Path, video) -> None:
     features = video(n_clips=40)
     features.layers["fc6"][2] = 0
     with (
-        ucf_crime_writer(tmp_path, rounding=rounding) as write,
+        ucf_crime_writer(tmp_path, rounding="matlab") as write,
         pytest.raises(StoreError, match="frame 32 has only zeros"),
     ):
         write("a", features)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_segment_that_cancels_out_is_refused() -> None:
+def test_matlab_refuses_a_segment_that_cancels_out() -> None:
     clips = np.ones((65, 3), np.float32)
     clips[1] = -1
     with pytest.raises(StoreError, match="segment 0 of 32"):
-        segment_features(clips)
+        segment_features(clips, "matlab")
+
+
+def test_python_leaves_out_segments_of_zeros_and_no_others(tmp_path: Path, video) -> None:
+    features = video(n_clips=33, layers={"fc6": (12,)})  # with 33 clips, segment i is clip i
+    whole = segment_features(features.layers["fc6"].copy(), "python")
+    features.layers["fc6"][[0, 7, 8, 31]] = 0
+    with ucf_crime_writer(tmp_path, rounding="python") as write:
+        write("a", features)
+    rows = read_as_downstream(tmp_path / "a.txt", 12)
+    kept = [i for i in range(32) if i not in (0, 7, 8, 31)]
+    assert rows.shape == (28, 12)
+    assert np.array_equal(rows, whole[kept])
+
+
+def test_python_averages_clips_of_zeros_with_the_others_of_their_segment() -> None:
+    clips = np.random.default_rng(0).gamma(1, 1, (65, 5)).astype(np.float32)  # two clips per segment
+    clips[0] = 0
+    rows = segment_features(clips, "python")
+    assert rows.shape == (32, 5)
+    assert np.allclose(rows[0], clips[1] / np.linalg.norm(clips[1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rounding", ["matlab", "python"])
+def test_a_video_of_zeros_only_is_refused(tmp_path: Path, video, rounding) -> None:
+    features = video(n_clips=40)
+    features.layers["fc6"][:] = 0
+    with ucf_crime_writer(tmp_path, rounding=rounding) as write, pytest.raises(StoreError, match=r"a\.mp4: .*zeros"):
+        write("a", features)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.oracle

@@ -104,7 +104,7 @@ def test_too_short_and_too_coarse_are_refused(tmp_path: Path, video) -> None:
     with tall_writer(tmp_path) as write:
         with pytest.raises(StoreError, match=r"has 48 frames, fewer than the shortest span \(64\)"):
             write("a.avi", video(n_clips=3))
-        with pytest.raises(StoreError, match=r"no clip inside frames \[12, 76\).*smaller --stride-frames"):
+        with pytest.raises(StoreError, match=r"no clip inside frames \[12, 76\).*smaller `stride_frames="):
             write("a.avi", video(n_clips=4, stride_frames=80))
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Stored features as the files that other projects read: one writer a format, and `convert` for a whole folder.
+"""Stored features as the files that other projects read: one writer per format, and `convert` for a whole folder.
 
     convert("features/", to="ucf-crime", out="Train/", layers=["fc6"])
 
@@ -6,33 +6,37 @@
         write("sub/a", read_features("features/sub/a.mp4.npz"))
 
 A writer is a context manager that gives a function to call with each video; files with many videos appear when it ends.
-docs/formats.md describes every file to the byte and names who reads it.
+A writer replaces an older file only by one that holds the same (or, with many videos, the same and more); otherwise it
+raises OutputConflictError, unless `overwrite`. docs/formats.md describes every file to the byte and names who reads it.
 """
 
+import errno
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from c3dvideo.choices import CropLayout, Format, Rounding
-from c3dvideo.errors import StoreError, UsageError
+from c3dvideo.errors import C3DVideoError, StoreError, UsageError
 from c3dvideo.extras import Extra, require_extra
 from c3dvideo.features.convert.arrays import crops_writer, npy_writer
 from c3dvideo.features.convert.blobs import caffe_writer
-from c3dvideo.features.convert.common import Floats, Write, clip_matrix, origin
+from c3dvideo.features.convert.common import Floats, Write, choose_stored_layer, clip_matrix, origin
 from c3dvideo.features.convert.hdf5 import activitynet_writer, hdf5_writer
+from c3dvideo.features.convert.outputs import OutputConflictError
 from c3dvideo.features.convert.pca import PcaBasis, fit_pca
 from c3dvideo.features.convert.segments import ucf_crime_writer
 from c3dvideo.features.convert.spans import tall_hdf5_writer, tall_writer
 from c3dvideo.features.convert.tables import csv_writer, parquet_writer
-from c3dvideo.features.store import list_features, read_features
+from c3dvideo.features.store import list_features, read_features, read_layer_names
 from c3dvideo.progress import track
 
 __all__ = [
     "ConvertSummary",
     "Format",
+    "OutputConflictError",
     "PcaBasis",
     "activitynet_writer",
     "caffe_writer",
@@ -72,6 +76,8 @@ _WAYS = {
     "csv": _Way(csv_writer, ("keep_suffix",)),
     "parquet": _Way(parquet_writer, (), one_file=True, many_layers=True, extra="parquet"),
 }
+# What the file system says about one name while others can still be written.
+_ABOUT_ONE_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL)
 _OUR_OPTIONS = ("keep_suffix", "merge", "pca", "pca_basis")
 _FULL_NAMES = ("tall", "parquet")
 _SUFFIX = re.compile(r"(?<=[^/])\.(?=\w*[a-z])\w{2,4}$", re.ASCII | re.IGNORECASE)
@@ -103,15 +109,16 @@ def convert(
     span_frames: Sequence[int] | None = None,
     context: bool = False,
     merge: bool = False,
+    overwrite: bool = False,
 ) -> ConvertSummary:
-    """Write all features below a folder in another format, and say what was done.
+    """Write all features below a folder in another format; returns what was done.
 
     `out` is a file for activitynet, hdf5, parquet and merged tall, else a folder. `layers` names one layer, for caffe
     and parquet any number; it may be empty where there is no choice, and means all for those two. `pca` fits that many
     components and saves them as `<out>.pca.npz`; `pca_basis` uses saved ones. Options that are not given take the
     writer's default; one that the format has no use for raises UsageError, as do two videos that would get one name.
     A video that cannot be written in this format is named in `failures`, and the others are written; StoreError when
-    none can be written, or `out` cannot.
+    none can be written, when `out` cannot, or when another conversion's file would be lost and `overwrite` is not set.
     """
     folder, out = Path(features_folder), Path(out)
     options = {
@@ -131,19 +138,19 @@ def convert(
     _check_out(folder, out, one_file=way.one_file)
     found = list_features(folder)
     if not found:
-        raise StoreError(f"{folder} holds no features; make some with: c3dvideo extract VIDEOS --out {folder}")
+        raise StoreError(f"{folder} holds no features; make some with `c3dvideo extract VIDEOS --out {folder}`")
     names = output_names([name for name, _ in found], to, keep_suffix=keep_suffix)
+    _check_layers(layers, found, several=way.many_layers)
     arguments: dict[str, Any] = {"layers": layers} if way.many_layers else {"layer": layers[0] if layers else None}
     arguments |= {name: value for name, value in given.items() if name not in _OUR_OPTIONS}
-    try:
+    arguments["overwrite"] = overwrite
+    with _own_files() as own:
         if pca is not None:
-            pca_basis = Path(f"{out}.pca.npz")
-            _fit_basis([path for _, path in found], arguments["layer"], pca).save(pca_basis)
+            pca_basis = own(Path(f"{out}.pca.npz"))
+            _fit_basis([path for _, path in found], arguments["layer"], pca).save(Path(pca_basis), overwrite=overwrite)
         if pca_basis is not None:
             arguments["basis"] = PcaBasis.load(Path(pca_basis))
         n_clips, failures = _write_all(way.writer(out, **arguments), to, found, names)
-    except OSError as error:
-        raise StoreError(f"{error.filename or out} could not be written: {error.strerror or error}") from error
     return ConvertSummary(
         format=to,
         out=str(out),
@@ -169,7 +176,7 @@ def output_names(names: Iterable[str], to: Format, *, keep_suffix: bool = False)
         if short in videos:
             raise UsageError(
                 f"{videos[short]} and {name} would both be written as {short!r}; "
-                + ("rename one" if to == "activitynet" else "give --keep-suffix, or rename one")
+                + ("rename one" if to == "activitynet" else "give `keep_suffix=`, or rename one")
             )
         videos[short] = name
     return {name: short for short, name in videos.items()}
@@ -180,21 +187,59 @@ def _way(to: Format, given: set[str], layers: Sequence[str]) -> _Way:
     name = "tall --merge" if to == "tall" and "merge" in given else to
     way = _WAYS[name]
     for option in sorted(given - set(way.options)):
-        raise UsageError(f"--{option.replace('_', '-')} has no effect on {name}: leave it out")
+        raise UsageError(f"`{option}=` has no effect on {name}: leave it out")
     if {"pca", "pca_basis"} <= given:
-        raise UsageError("--pca fits a basis and --pca-basis uses a saved one: give one of them")
+        raise UsageError("`pca=` fits a basis and `pca_basis=` uses a saved one: give one of them")
     if len(layers) > 1 and not way.many_layers:
-        raise UsageError(f"{name} holds one layer, got {', '.join(layers)}: give one --layer")
+        raise UsageError(f"{name} holds one layer, got {', '.join(layers)}: give one `layer=`")
     return way
+
+
+def _check_layers(layers: Sequence[str], found: Sequence[tuple[str, Path]], *, several: bool) -> None:
+    """Raise UsageError when no video has the layers that were chosen; usually the first one settles it."""
+    refusal: UsageError | None = None
+    for name, path in found:
+        with suppress(StoreError):  # reported when it is written
+            stored = read_layer_names(path)
+            try:
+                for layer in layers:
+                    choose_stored_layer(name, stored, layer)
+                if not layers and not several:
+                    choose_stored_layer(name, stored, None)
+            except UsageError as error:
+                refusal = refusal or error
+            else:
+                return
+    if refusal is not None:
+        raise refusal
+
+
+@contextmanager
+def _own_files() -> Iterator[Callable[[Path], Path]]:
+    """A function that names a file as this conversion's own: it is deleted on failure, unless it was there before."""
+    new: list[Path] = []
+
+    def own(path: Path) -> Path:
+        if not path.exists():
+            new.append(path)
+        return path
+
+    try:
+        yield own
+    except BaseException:
+        for path in new:
+            with suppress(OSError):
+                path.unlink()
+        raise
 
 
 def _check_out(folder: Path, out: Path, *, one_file: bool) -> None:
     if out.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(f"--out {out} lies in the feature folder {folder}: choose another place")
+        raise UsageError(f"`out=` {out} lies in the feature folder {folder}: choose another place")
     if one_file and out.is_dir():
-        raise UsageError(f"--out {out} is a folder, this format is one file: name the file")
+        raise UsageError(f"`out=` {out} is a folder, this format is one file: name the file")
     if not one_file and out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file, this format is a folder of files: name the folder")
+        raise UsageError(f"`out=` {out} is a file, this format is a folder of files: name the folder")
 
 
 def _fit_basis(paths: Sequence[Path], layer: str | None, n_components: int) -> PcaBasis:
@@ -210,7 +255,7 @@ def _readable_clips(paths: Sequence[Path], layer: str | None, origins: set[str])
         try:
             features = read_features(path)
             matrix = clip_matrix(features, layer)
-        except StoreError:
+        except (StoreError, UsageError):
             continue
         origins.add(origin(features, layer))
         yield matrix
@@ -220,17 +265,32 @@ def _write_all(
     writer: AbstractContextManager[Write], to: Format, found: Sequence[tuple[str, Path]], names: Mapping[str, str]
 ) -> tuple[int, dict[str, str]]:
     """Write every video that can be written; returns how many clips they have, and by name why the others were not."""
-    n_clips, failures = 0, {}
+    n_clips = 0
+    failures: dict[str, C3DVideoError] = {}
     with writer as write:
         for name, path in track(found, "converting", unit="videos"):
             try:
                 features = read_features(path)
-                write(names[name], features)
             except StoreError as error:
-                failures[name] = str(error)
+                failures[name] = error
+                continue
+            try:
+                write(names[name], features)
+            except (StoreError, UsageError) as error:
+                if isinstance(error, OutputConflictError) or _concerns_every_video(error):
+                    raise
+                failures[name] = error
             else:
                 n_clips += len(features.start_frame)
         if len(failures) == len(found):
             first = failures[found[0][0]]
+            if isinstance(first, UsageError):
+                raise first
             raise StoreError(f"none of {len(found)} videos could be written as {to}; the first: {first}")
-    return n_clips, failures
+    return n_clips, {name: str(error) for name, error in failures.items()}
+
+
+def _concerns_every_video(error: C3DVideoError) -> bool:
+    """Whether a video could not be written because nothing can: a full disk, and not a name that is too long."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno not in _ABOUT_ONE_NAME

@@ -1,9 +1,6 @@
-"""What every writer needs: the right array of a video, checked, and files that appear whole or not at all."""
+"""What every writer needs of a video: the right array, checked, and what extract recorded about it."""
 
-import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +16,20 @@ Write = Callable[[str, VideoFeatures], None]
 
 def choose_layer(features: VideoFeatures, layer: str | None) -> str:
     """`layer`, or the only layer that is stored when it is None; raises UsageError when there is no such choice."""
-    stored = ", ".join(features.layers)
-    if layer is None and len(features.layers) > 1:
-        raise UsageError(f"{features.name} has several layers ({stored}); choose one with --layer")
-    if layer is not None and layer not in features.layers:
+    return choose_stored_layer(features.name, tuple(features.layers), layer)
+
+
+def choose_stored_layer(video: str, stored: Sequence[str], layer: str | None) -> str:
+    """`choose_layer` for the names of a video's layers."""
+    names = ", ".join(stored)
+    if layer is None and len(stored) > 1:
+        raise UsageError(f"{video} has several layers ({names}); choose one with `layer=`")
+    if layer is not None and layer not in stored:
         raise UsageError(
-            f"{features.name} has no layer {layer!r}, only {stored}; choose one of them, or extract again with "
-            f"--layer {layer} into another folder"
+            f"{video} has no layer {layer!r}, only {names}; choose one of them, or extract again with "
+            f"`layer={layer}` into another folder"
         )
-    return layer or next(iter(features.layers))
+    return layer or next(iter(stored), "")
 
 
 def clip_array(features: VideoFeatures, layer: str | None, *, allow_pooled: bool = False) -> Floats:
@@ -40,7 +42,7 @@ def clip_array(features: VideoFeatures, layer: str | None, *, allow_pooled: bool
     array: Floats = features.layers[layer]
     if not allow_pooled and recorded(features, "settings", "pool") is not None:
         raise StoreError(
-            f"{features.name} holds one pooled vector, this format needs every clip; extract again without --pool"
+            f"{features.name} holds one pooled vector, this format needs every clip; extract again without `pool=`"
         )
     if not len(array):
         raise StoreError(f"{features.name} has no clips")
@@ -57,13 +59,13 @@ def clip_array(features: VideoFeatures, layer: str | None, *, allow_pooled: bool
 def clip_matrix(features: VideoFeatures, layer: str | None, *, allow_pooled: bool = False) -> Floats:
     """One layer as float32 (n_clips, D); convolutions and pools are flattened in (C, T, H, W) order.
 
-    Raises what `clip_array` raises, and StoreError for several views a clip.
+    Raises what `clip_array` raises, and StoreError for several views per clip.
     """
     array = clip_array(features, layer, allow_pooled=allow_pooled)
     if has_views(array):
         raise StoreError(
-            f"{features.name} has {array.shape[1]} crops a clip, this format has room for one; "
-            "convert --to crops, or extract again with --crops centre"
+            f"{features.name} has {array.shape[1]} crops per clip and this format holds one; "
+            "convert with `to=crops`, or extract again with `crops=centre`"
         )
     return array.reshape(len(array), -1)
 
@@ -75,8 +77,9 @@ def has_views(array: Floats) -> bool:
 
 def clip_frames(features: VideoFeatures) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First frame of every clip, and the frame after its last: int64 (n_clips,) each, counted from 0."""
-    plan = recorded(features, "settings", "plan")
-    span = (plan["clip_length"] - 1) * plan["sampling_rate"] + 1
+    length = recorded_integer(features, "settings", "plan", "clip_length")
+    rate = recorded_integer(features, "settings", "plan", "sampling_rate")
+    span = (length - 1) * rate + 1
     return features.start_frame, features.start_frame + span
 
 
@@ -93,33 +96,26 @@ def recorded(features: VideoFeatures, *keys: str) -> Any:
     return value
 
 
+def recorded_integer(features: VideoFeatures, *keys: str) -> int:
+    """A positive whole number that extract recorded; raises StoreError when it is missing or something else."""
+    value = recorded(features, *keys)
+    if type(value) is not int or not 0 < value < 2**31:
+        raise StoreError(
+            f"{features.name} records {str(value)[:60]!r} as its {'.'.join(keys)}; expected a whole number"
+        )
+    return value
+
+
+def recorded_text(features: VideoFeatures, *keys: str) -> str:
+    """A text that extract recorded; raises StoreError when it is missing or something else."""
+    value = recorded(features, *keys)
+    if not isinstance(value, str):
+        raise StoreError(f"{features.name} records {str(value)[:60]!r} as its {'.'.join(keys)}; expected a text")
+    return value
+
+
 def origin(features: VideoFeatures, layer: str | None) -> str:
     """The layer and the weights that the numbers come from, as one line; "" when the weights were not recorded."""
-    weights = features.metadata.get("settings", {}).get("weights")
+    settings = features.metadata.get("settings")
+    weights = settings.get("weights") if isinstance(settings, Mapping) else None
     return f"{choose_layer(features, layer)} of weights {weights}" if weights else ""
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name when the block ends well, and is deleted when it does not.
-
-    Nothing forces it to disk: what a writer makes can be made again. Raises OSError.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_npy(path: Path, array: NDArray[Any]) -> None:
-    """Write one .npy file under exactly this name."""
-    with appearing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-
-
-def with_suffix(folder: Path, name: str, suffix: str) -> Path:
-    """`folder`/`name` with `suffix` put behind the whole name: dots in a name are part of it."""
-    return folder / f"{name}{suffix}"

@@ -4,7 +4,7 @@
     basis.save(Path("basis.npz"))
     basis.project(clips)              # float32 (n_clips, 500)
 
-The basis behind the 500 numbers a clip of the ActivityNet challenge was never published: features projected here are
+The basis behind the 500 numbers per clip of the ActivityNet challenge was never published: features projected here are
 comparable with each other, not with those.
 """
 
@@ -16,10 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c3dvideo.errors import StoreError, UsageError
-from c3dvideo.features.convert.common import Floats, appearing
+from c3dvideo.features.convert.common import Floats
+from c3dvideo.features.convert.outputs import new_file
+from c3dvideo.reading import ForeignFile
+from c3dvideo.reading_arrays import read_npz
 
 Doubles = NDArray[np.float64]
 _ROWS_AT_ONCE = 1024
+_LARGEST_WIDTH = 20_000  # the matrix of products has 3.2 GB then
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,38 +57,49 @@ class PcaBasis:
             raise StoreError(f"clips have {clips.shape[1]} numbers, the PCA basis was fitted on {len(self.mean)}")
         return ((clips - self.mean) @ self.components.T).astype(np.float32)
 
-    def save(self, path: Path) -> None:
-        """Write an .npz with an array a field."""
-        with appearing(path) as temporary, temporary.open("wb") as file:
+    def save(self, path: Path, *, overwrite: bool = True) -> None:
+        """Write an .npz with one array per field; its bytes depend on the basis only.
+
+        Raises StoreError when it cannot be written or, without `overwrite`, when another basis is there.
+        """
+        with new_file(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
             np.savez(file, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> "PcaBasis":
         """The basis stored in a file; raises StoreError when it holds no basis."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(
-                    mean=arrays["mean"],
-                    components=arrays["components"],
-                    explained_variance=arrays["explained_variance"],
-                    total_variance=float(arrays["total_variance"]),
-                    n_clips=int(arrays["n_clips"]),
-                    made_for=str(arrays["made_for"]),
-                )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            raise StoreError(f"{path} is no PCA basis of this program ({error}); make one with --pca") from error
+        file = ForeignFile(
+            path, error=StoreError, expected="a PCA basis of this program", advice="make one with `pca=`"
+        )
+        with read_npz(file) as arrays:
+            basis = cls(
+                mean=arrays.array("mean", kinds="f", shape=(None,)).astype(np.float64),
+                components=arrays.array("components", kinds="f", shape=(None, None)).astype(np.float64),
+                explained_variance=arrays.array("explained_variance", kinds="f", shape=(None,)).astype(np.float64),
+                total_variance=arrays.number("total_variance"),
+                n_clips=int(arrays.number("n_clips")),
+                made_for=arrays.text("made_for"),
+            )
+        if not (np.isfinite(basis.mean).all() and np.isfinite(basis.components).all()):
+            raise file.wrong("it holds NaN or infinite values")
+        return basis
 
 
 def fit_pca(blocks: Iterable[Floats], *, n_components: int) -> PcaBasis:
     """The first `n_components` principal components of all rows of `blocks`, each (n, D) with n > 0.
 
     The blocks are read once and not kept: a D x D matrix of products is, in float64, and about a thousand rows.
-    Raises UsageError when there are not more rows than components.
+    Raises UsageError when there are not more rows than components, and for more than 20,000 numbers per row.
     """
     mean, n_clips, products = np.zeros(0), 0, np.zeros(())
     rows: list[Doubles] = []
     for block in blocks:
         if n_clips == 0:
+            if block.shape[1] > _LARGEST_WIDTH:
+                raise UsageError(
+                    f"clips of {block.shape[1]:,} numbers are too wide for a PCA (at most {_LARGEST_WIDTH:,}): "
+                    "choose a fully connected layer"
+                )
             mean = np.zeros(block.shape[1])
         elif block.shape[1] != len(mean):
             raise StoreError(f"clips of {len(mean)} and of {block.shape[1]} numbers do not share one PCA basis")
@@ -100,7 +115,8 @@ def fit_pca(blocks: Iterable[Floats], *, n_components: int) -> PcaBasis:
     if not 0 < n_components < n_clips or n_components > len(mean):
         raise UsageError(
             f"{n_components} principal components cannot be fitted on {n_clips} clips of {len(mean)} numbers: "
-            "expected more clips than components and no more components than numbers; ask for fewer, or use --pca-basis"
+            "expected more clips than components and no more components than numbers; choose a smaller `pca=`, or a "
+            "saved `pca_basis=`"
         )
     eigenvalues, eigenvectors = np.linalg.eigh(products + (_products(rows) if rows else 0))
     variance = np.maximum(eigenvalues[::-1], 0) / (n_clips - 1)

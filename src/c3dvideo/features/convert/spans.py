@@ -1,4 +1,4 @@
-"""Multi-scale spans for moment retrieval on TACoS: TALL/CTRL's file a span, and 2D-TAN's one HDF5 file.
+"""Multi-scale spans for moment retrieval on TACoS: TALL/CTRL's one file per span, and 2D-TAN's one HDF5 file.
 
     with tall_writer(Path("Interval64_128_256_512_overlap0.8_c3d_fc6")) as write:
         write("s23-d34.avi", read_features("features/s23-d34.avi.npz"))
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c3dvideo.errors import StoreError, UsageError
-from c3dvideo.features.convert.common import Floats, Write, clip_frames, clip_matrix, recorded, save_npy, with_suffix
-from c3dvideo.features.convert.hdf5 import hdf5_file, put
+from c3dvideo.features.convert.common import Floats, Write, clip_frames, clip_matrix, recorded_integer
+from c3dvideo.features.convert.hdf5_output import hdf5_file
+from c3dvideo.features.convert.outputs import Outputs, write_npy
 from c3dvideo.features.store import VideoFeatures
 
 SPAN_FRAMES = (64, 128, 256, 512)
@@ -36,7 +37,7 @@ class _Clips:
         self.name = features.name
         self.values = clip_matrix(features, layer)
         self.first, self.end = clip_frames(features)
-        self.n_frames = int(recorded(features, "n_frames"))
+        self.n_frames = recorded_integer(features, "n_frames")
 
     def inside(self, start: int, end: int) -> NDArray[np.bool_]:
         """Which clips lie wholly inside frames [start, end)."""
@@ -49,15 +50,18 @@ class _Clips:
 
     def spans(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
         """Every span of these lengths as frames [start, end); raises StoreError for none, or one without a clip."""
-        spans = [(start, start + length) for length in lengths for start in span_starts(self.n_frames, length)]
+        spans = []
+        for length in lengths:
+            for start in span_starts(self.n_frames, length):
+                # Checked one by one: a file that claims a billion frames has few spans with a clip inside.
+                if not self.inside(start, start + length).any():
+                    raise StoreError(
+                        f"{self.name} has no clip inside frames [{start}, {start + length}); its clips have "
+                        f"{self.end[0] - self.first[0]} frames each: extract again with a smaller `stride_frames=`"
+                    )
+                spans.append((start, start + length))
         if not spans:
             raise StoreError(f"{self.name} has {self.n_frames} frames, fewer than the shortest span ({min(lengths)})")
-        for start, end in spans:
-            if not self.inside(start, end).any():
-                raise StoreError(
-                    f"{self.name} has no clip inside frames [{start}, {end}); its clips have "
-                    f"{self.end[0] - self.first[0]} frames each: extract again with a smaller --stride-frames"
-                )
         return spans
 
 
@@ -68,43 +72,53 @@ def _check(span_frames: Sequence[int]) -> None:
 
 @contextmanager
 def tall_writer(
-    out: Path, *, layer: str | None = None, span_frames: Sequence[int] = SPAN_FRAMES, context: bool = False
+    out: Path,
+    *,
+    layer: str | None = None,
+    span_frames: Sequence[int] = SPAN_FRAMES,
+    context: bool = False,
+    overwrite: bool = False,
 ) -> Iterator[Write]:
     """A function that writes `<name>_<start>_<end>.npy` for every span of one video, float32 (D,).
 
     start counts from 1 and end is start + L, as in `s23-d34.avi_1117_1181.npy`: frames [start - 1, end - 1) from 0.
     With `context` a file holds (3 D,): the 128 frames before the span, the span, the 128 frames after; where no clip
-    lies inside those, the span's own vector stands in, as in TALL's loader. Lengths longer than the video are left out.
+    lies inside those, the span's own vector is used, as in TALL's loader. Lengths longer than the video are left out.
     """
     _check(span_frames)
+    outputs = Outputs(out, overwrite=overwrite)
 
     def write(name: str, features: VideoFeatures) -> None:
         clips = _Clips(features, layer)
-        for start, end in clips.spans(span_frames):
-            ranges = [(start, end)]
-            if context:
-                around = (start - CONTEXT_FRAMES, start), (end, end + CONTEXT_FRAMES)
-                before, after = (side if clips.inside(*side).any() else (start, end) for side in around)
-                ranges = [before, (start, end), after]
-            vector = np.concatenate([clips.mean(*frames) for frames in ranges])
-            save_npy(with_suffix(out, name, f"_{start + 1}_{end + 1}.npy"), vector)
+        spans = clips.spans(span_frames)
+        with outputs.video():
+            for start, end in spans:
+                ranges = [(start, end)]
+                if context:
+                    around = (start - CONTEXT_FRAMES, start), (end, end + CONTEXT_FRAMES)
+                    before, after = (side if clips.inside(*side).any() else (start, end) for side in around)
+                    ranges = [before, (start, end), after]
+                with outputs.file(name, f"_{start + 1}_{end + 1}.npy") as file:
+                    write_npy(file, np.concatenate([clips.mean(*frames) for frames in ranges]))
 
     yield write
 
 
 @contextmanager
-def tall_hdf5_writer(out: Path, *, layer: str | None = None, span_frames: Sequence[int] = (64,)) -> Iterator[Write]:
+def tall_hdf5_writer(
+    out: Path, *, layer: str | None = None, span_frames: Sequence[int] = (64,), overwrite: bool = False
+) -> Iterator[Write]:
     """A function that adds one video to the HDF5 file `out` as the data set `<name>`, float32 (spans, D), gzip.
 
     Rows are the spans of one length in order of time: with 64 frames, one every 12. Raises UsageError for more lengths.
     """
     _check(span_frames)
     if len(span_frames) != 1:
-        raise UsageError(f"one HDF5 file of spans holds one length, got {list(span_frames)}: give one --span-frames")
-    with hdf5_file(out) as file:
+        raise UsageError(f"one HDF5 file of spans holds one length, got {list(span_frames)}: give one `span_frames=`")
+    with hdf5_file(out, overwrite=overwrite) as put:
 
         def write(name: str, features: VideoFeatures) -> None:
             clips = _Clips(features, layer)
-            put(file, name, np.stack([clips.mean(*span) for span in clips.spans(span_frames)]))
+            put(name, np.stack([clips.mean(*span) for span in clips.spans(span_frames)]))
 
         yield write
