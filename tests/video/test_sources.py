@@ -1,13 +1,19 @@
 """Finding videos: files, folders, frame folders, lists; names, order and collisions."""
 
 import io
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from c3dvideo.errors import UsageError
-from c3dvideo.video.sources import Source, find_sources, natural_key
+from c3dvideo.errors import DecodeError, UsageError
+from c3dvideo.video.decode import open_video
+from c3dvideo.video.encode import write_video
+from c3dvideo.video.frame_folder import natural_key
+from c3dvideo.video.sources import Source, find_sources
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -18,8 +24,8 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def typed(text: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(text.encode()))
+def typed(text: str | bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(text if isinstance(text, bytes) else text.encode()))
 
 
 def names(sources: Iterable[Source]) -> list[str]:
@@ -144,6 +150,144 @@ def test_urls_pass_through_and_get_a_name(tmp_path: Path) -> None:
     found = find_sources(["rtsp://user:secret@camera:554/live/1?profile=2", "udp://@", tmp_path / "list.csv"])
     assert names(found) == ["camera:554/live/1", "stream", "host/c.mp4"]
     assert found[0].path == "rtsp://user:secret@camera:554/live/1?profile=2"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"one/a.mp4\r\nb.mp4\r\n", ["one/a.mp4", "b.mp4"]),
+        (b"one/a.mp4\r\nb.mp4", ["one/a.mp4", "b.mp4"]),
+        (b"\xef\xbb\xbfone/a.mp4\n", ["one/a.mp4"]),
+        ("\ufeffone/a.mp4\r\nb.mp4\r\n".encode("utf-16-le"), ["one/a.mp4", "b.mp4"]),
+        (b"http://host/a.mp4\r\n", ["host/a.mp4"]),
+    ],
+)
+def test_lists_from_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[str]
+) -> None:
+    touch(tmp_path, "one/a.mp4", "b.mp4")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", typed(content))
+    assert names(find_sources(["-"])) == expected
+
+
+def test_a_name_that_ends_in_a_carriage_return(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.mp4\r")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", typed("a.mp4\r\nb.mp4\r\n"))
+    assert names(find_sources(["-"])) == ["a.mp4\r", "b.mp4"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have Unicode names only")
+def test_names_that_are_no_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    touch(tmp_path, name)
+    (tmp_path / "list.csv").write_bytes(b"path\ncaf\xe9.mp4\n")
+    monkeypatch.setattr("sys.stdin", typed(os.fsencode(tmp_path) + b"/caf\xe9.mp4\n"))
+    for given in ([tmp_path / name], [tmp_path / "list.csv"], ["-"]):
+        (source,) = find_sources(given)
+        assert Path(source.path).exists() and source.name.endswith(name)
+    assert [source.name for source in find_sources([tmp_path])] == [name]
+
+
+def test_a_csv_from_excel(tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("path,label\r\na.mp4,x\r\n", encoding="utf-16")
+    assert names(find_sources([table])) == ["a.mp4"]
+    table.write_text("path;label\na.mp4;x\n")
+    with pytest.raises(UsageError, match="its columns are path;label; its separator must be a comma"):
+        find_sources([table])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("path\na.mp4\nb\0.mp4\n", "line 3: the column 'path' holds a NUL"),
+        ("path\n" + "a" * 200_000 + "\n", r"line \d: field larger than field limit"),
+    ],
+)
+def test_rows_that_hold_no_path_are_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "list.csv").write_text(content)
+    with pytest.raises(UsageError, match=message):
+        find_sources([tmp_path / "list.csv"])
+
+
+def test_a_name_too_long_for_the_file_system_is_left_to_the_reader(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path\n{'a' * 5000}.mp4\n")
+    (source,) = find_sources([tmp_path / "list.csv"])
+    with pytest.raises(DecodeError, match=r"no such file|File name too long"):
+        open_video(source.path)
+    with pytest.raises(UsageError, match="no such file or folder"):
+        find_sources(["a" * 5000, "b\0c"])
+
+
+@pytest.mark.parametrize(
+    ("listed", "name"),
+    [
+        ("http://host/../../x.mp4", "host/x.mp4"),
+        ("http://host//./a\nb.mp4", "host/ab.mp4"),
+        ("rtsp://..", "stream"),
+        ("../../../x.mp4", "x.mp4"),
+        ("/a/b.mp4", "a/b.mp4"),
+        ("file:///a/b.mp4", "a/b.mp4"),
+    ],
+)
+def test_names_stay_below_the_output_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str, name: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", typed(listed + "\0"))
+    assert names(find_sources(["-"])) == [name]
+
+
+@pytest.mark.parametrize("listed", [".", "./", "sub/.."])
+def test_the_folder_itself_in_a_list_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str) -> None:
+    touch(tmp_path / "v", "1.jpg", "sub/x.txt")
+    monkeypatch.chdir(tmp_path / "v")
+    monkeypatch.setattr("sys.stdin", typed(listed + "\n"))
+    assert names(find_sources(["-"])) == ["v"]
+
+
+# What a search takes and leaves out
+
+
+@pytest.mark.parametrize(
+    "suffix", [".h264", ".264", ".hevc", ".f4v", ".3g2", ".qt", ".mpe", ".apng", ".m2t", ".mk3d", ".ogm", ".MTS"]
+)
+def test_suffixes_of_videos(tmp_path: Path, suffix: str) -> None:
+    touch(tmp_path, f"a{suffix}")
+    assert names(find_sources([tmp_path])) == [f"a{suffix}"]
+
+
+@pytest.mark.parametrize("name", ["dump", "a.ps", "a.dat", "a.MOD"])
+def test_files_whose_name_does_not_say_are_looked_into(tmp_path: Path, name: str) -> None:
+    pictures = [np.full((48, 64, 3), 9 * number, np.uint8) for number in range(12)]
+    write_video(tmp_path / "a.mpg", pictures, codec="mpeg2video")
+    (tmp_path / "a.mpg").rename(tmp_path / name)
+    (tmp_path / "README").write_text("Read me.\n")
+    (tmp_path / "drawing.ps").write_text("%!PS-Adobe-3.0\nshowpage\n")
+    (tmp_path / "noise").write_bytes(np.random.default_rng(0).bytes(5000))
+    sources = find_sources([tmp_path])
+    assert names(sources) == [name]
+    assert sources.left_out == {"without suffix": 2, ".ps": 1}
+
+
+def test_a_picture_without_suffix_is_no_video(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (64, 48)).save(tmp_path / "still", format="PNG")
+    with pytest.raises(UsageError, match="no numbered pictures, only 1 file that is no video: 1 without suffix"):
+        find_sources([tmp_path])
+
+
+def test_what_a_search_leaves_out_is_counted_in_one_line(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "a.txt", "b.TXT", "sub/poster.jpg", "sub/c.mp4", "v/1.png", "v/2.png", "v/times.csv")
+    touch(tmp_path, ".DS_Store", "anim.webp")
+    sources = find_sources([tmp_path])
+    assert names(sources) == ["a.mp4", "sub/c.mp4", "v"]
+    assert sources.note() == "left out 5 files that are no videos: 2 .txt, 2 pictures beside videos, 1 .csv"
+    assert find_sources([tmp_path / "a.mp4"]).note() is None
+    touch(tmp_path, *(f"a.{letter}" for letter in "bcdefg"))
+    assert str(find_sources([tmp_path]).note()).endswith(", and 3 other kinds")
 
 
 def test_a_folder_that_cannot_be_searched_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

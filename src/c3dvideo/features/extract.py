@@ -100,6 +100,8 @@ def extract(
     cannot be, WeightsError for weights, StoreError when `out` holds features of other settings or cannot be written.
     """
     sources = find_sources(inputs)
+    if left_out := sources.note():
+        note(left_out)
     names = devices(device)[: max(1, len(sources))]
     extractor = Extractor(
         weights,

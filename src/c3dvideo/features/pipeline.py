@@ -332,7 +332,7 @@ class Writer:
 def _stage(error: Exception) -> str:
     if isinstance(error, ShortVideoError):
         return "clips"
-    return "read" if isinstance(error, OSError) else "decode"
+    return "read" if isinstance(error, OSError) or isinstance(error.__cause__, OSError) else "decode"
 
 
 def _message(error: Exception) -> str:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from c3dvideo.datasets.examples import Dataset, Example
-from c3dvideo.errors import C3DVideoError, DatasetError, StoreError
+from c3dvideo.errors import C3DVideoError, DatasetError, DecodeError, StoreError
 from c3dvideo.parallel import in_parallel
 from c3dvideo.training.sampling import Ints, Pixels
 from c3dvideo.video.content import content_sha256
@@ -161,9 +161,9 @@ def _keys(dataset: Dataset) -> tuple[list[str], dict[str, str]]:
         if source not in hashes:
             try:
                 hashes[source] = content_sha256(str(source)) or ""
-            except OSError as error:
+            except DecodeError as error:
                 hashes[source] = ""
-                problems[example.path] = f"cannot be read: {error.strerror}"
+                problems[example.path] = str(error)
     spans = ("{}-{}".format(*_span(example)) for example in dataset.examples)
     keys = [
         hashes[dataset.source(e)] and f"{hashes[dataset.source(e)]}:{s}"
@@ -226,7 +226,6 @@ def _count(job: tuple[Path, Profile, tuple[float, float]]) -> int:
 
 def _frames_of(source: Path, profile: Profile, span: tuple[float, float]) -> Iterator[Pixels]:
     """Resized frames (3, H, W) shown in [start, end) seconds; raises DecodeError when there are none."""
-    from c3dvideo.errors import DecodeError
     from c3dvideo.video.decode import open_video
     from c3dvideo.video.preprocess import resize_frame
 

@@ -8,6 +8,7 @@ Whoever passes files or lists of strangers to this package must be able to rely 
 says the same to users.
 """
 
+import errno
 import re
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def is_live(url: str, demuxer: str) -> bool:
 def check_kind(path: Path) -> None:
     """Raises DecodeError for what does not exist, and for pipes and devices, which may block for ever."""
     if not path.exists():
-        raise DecodeError("no such file")
+        raise DecodeError("no such file") from FileNotFoundError(errno.ENOENT, "no such file", str(path))
     if not path.is_file():
         kind = "a named pipe" if path.is_fifo() else "a device or socket"
         raise DecodeError(f"it is {kind}, which may never end; save what it delivers as a file and read that")

@@ -10,6 +10,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -132,6 +133,25 @@ def open_url(url: str, damaged: Damaged, *, path: Path | None = None, stall_seco
     )
 
 
+def is_video(path: Path) -> bool:
+    """Whether FFmpeg finds a moving picture in a file, by its first bytes and not by its name."""
+    _listen_to_ffmpeg()
+    url = f"file:{path}"
+    with (
+        suppress(FFmpegError, OSError),
+        Capture(),
+        av.open(url, metadata_errors="replace", options=_LIMITS, container_options=open_options(url)) as container,
+    ):
+        # FFmpeg's name for formats of one picture, such as png_pipe.
+        return not container.format.name.endswith("_pipe") and bool(_moving(container))
+    return False
+
+
+def _moving(container: Any) -> list[Any]:
+    """The video streams that are more than a cover picture."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
 def _listen_to_ffmpeg() -> None:
     """Make FFmpeg's errors available to `Capture`, which keeps apart what each thread causes."""
     level = av.logging.get_level()
@@ -154,7 +174,7 @@ def _no_data(seconds: float | None) -> str:
 
 
 def _choose_stream(container: Any) -> Any:
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    streams = _moving(container)
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
         raise DecodeError(f"there is no video stream in it (its streams: {kinds})")

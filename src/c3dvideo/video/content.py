@@ -3,29 +3,36 @@
 content_sha256("my_videos/a.mp4")
 """
 
+import hashlib
 import os
-from hashlib import sha256
 from pathlib import Path
 
-from c3dvideo.video.access import is_url
+from c3dvideo.errors import DecodeError
+from c3dvideo.video.access import check_kind, is_url
 from c3dvideo.video.frame_folder import pictures_in
 
 
 def content_sha256(path: str) -> str | None:
-    """sha256 of a video file, or of the names and pictures of a frame folder; None for a URL."""
+    """sha256 of a video file, or of the names and pictures of a frame folder; None for an address.
+
+    Raises DecodeError, caused by the OSError, for what cannot be read.
+    """
     if is_url(path):
         return None
-    digest = sha256()
-    if Path(path).is_dir():
+    try:
+        if not Path(path).is_dir():
+            check_kind(Path(path))
+            return _file_sha256(Path(path)).hex()
+        digest = hashlib.sha256()
         for picture in pictures_in(Path(path)):
             digest.update(os.fsencode(picture.name) + b"\0" + _file_sha256(picture))
         return digest.hexdigest()
-    return _file_sha256(Path(path)).hex()
+    except OSError as error:
+        raise DecodeError(f"{path!r}: cannot be read: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise DecodeError(f"{path!r}: {error}") from error.__cause__
 
 
 def _file_sha256(path: Path) -> bytes:
-    digest = sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.digest()
+        return hashlib.file_digest(file, "sha256").digest()
