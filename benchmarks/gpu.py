@@ -1,9 +1,12 @@
-"""Throughput on a GPU, where there is one: every precision beside plain eager fp32 and the matrix product rate, and
-from files to features."""
+"""Throughput on a GPU, where there is one: every precision beside plain PyTorch and the matrix product rate, from host
+memory, and from files to features."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 
 import numpy as np
@@ -16,61 +19,94 @@ from benchmarks.video import write_folder
 from c3dvideo.choices import Precision
 from c3dvideo.features.extract import extract
 from c3dvideo.inference.direct import DTYPES, switches
-from c3dvideo.inference.engine import Engine, make_engine
+from c3dvideo.inference.engine import make_engine
+from c3dvideo.inference.gpu.fused_network import network_on_gpu
+from c3dvideo.inference.gpu.gpu_engine import GpuEngine
+from c3dvideo.inference.scaling import Scaling
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 
-EAGER = "PyTorch eager fp32"
-DEFAULTS = "PyTorch eager, its own choice of fp32 or TF32"
+EAGER = "PyTorch eager, its defaults, autotuned"
+EXACT = "PyTorch eager, fp32, deterministic"
+EAGER_16_BIT = "PyTorch eager, bf16, autotuned"
 PAPER, PAPER_RATE = "the paper's K40", 313.9  # frames a second
 TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 3e-2, "fp16": 1e-2}
+CALLS_PER_TURN = 4  # so that launching and waiting count as they do in a run, where batches follow each other
 
 
 def measure(*, quick: bool) -> Iterator[Row]:
-    """Seconds a clip on the device (model only) and from host memory to host memory, and shares of the product rate."""
+    """Seconds per clip on the device and from host memory to host memory, shares of the product rate, and files."""
     if not torch.cuda.is_available():
         return
     network = seeded_network()
     network.mean_volume = np.full((3, 16, 128, 171), 100, np.float32)
-    engines = {one: make_engine(network, layers=["fc6"], device="cuda", precision=one) for one in DTYPES}  # type: ignore[arg-type]
-    batch = min(engine.batch_clips for engine in engines.values())
-    for engine in engines.values():
-        engine.batch_clips = batch
-    clips = np.random.default_rng(0).integers(0, 256, (batch, 3, 16, 112, 112), dtype=np.uint8)
-    on_device = 60 * torch.randn(batch, 3, 16, 112, 112, device="cuda")
-    eager = seeded_network().cuda()
+    seconds = yield from on_device(network, rounds=5 if quick else 20)
+    for precision in DTYPES:
+        yield from from_host(network, precision, n_batches=20)
+    for precision in ("fp32", "bf16"):
+        alone = median(seconds[precision])
+        yield from from_files(network, device="cuda:0", precision=precision, alone=alone, n_videos=16 if quick else 128)
 
-    def run_eager() -> Tensor:
-        return eager.activations(on_device, ["fc6"])["fc6"]
 
-    def run_exact() -> Tensor:
+def on_device(network: C3D, *, rounds: int, n_clips: int = 64) -> Generator[Row, None, dict[str, list[float]]]:
+    """The network up to fc6, from clips on the device, beside PyTorch's own ways; returns seconds per clip by way."""
+    device = torch.device("cuda")
+    pixels = torch.randint(0, 256, (n_clips, 3, 16, 112, 112), dtype=torch.uint8, device=device)
+    views = torch.zeros(n_clips, dtype=torch.int64, device=device)
+    scaling = Scaling.of(network, network.profile.views("centre"), device)
+    x = scaling.apply(pixels)
+    eager, eager_16_bit = deepcopy(network).cuda(), deepcopy(network).cuda().bfloat16()
+
+    def exact() -> Tensor:
         with switches("fp32"):
-            return run_eager()
+            return eager.activations(x, ["fc6"])["fc6"]
 
-    ways: dict[str, Callable[[], object]] = {EAGER: run_exact, DEFAULTS: run_eager}
-    for name, engine in engines.items():
-        ways[name] = lambda direct=engine._direct[name]: direct(on_device)
+    torch.backends.cudnn.benchmark = True  # as a user sets it who cares for speed; `switches` sets its own
+    ways: dict[str, Callable[[], object]] = {
+        EAGER: partial(eager.activations, x, ["fc6"]),
+        EXACT: exact,
+        EAGER_16_BIT: partial(eager_16_bit.activations, x.bfloat16(), ["fc6"]),
+    }
     with torch.inference_mode():
-        expected = run_exact()
-        for name, engine in engines.items():
-            found = engine._direct[name](on_device)[0]["fc6"]
-            distance = float((found - expected).norm() / expected.norm())
-            if not distance < TOLERANCES[name]:
-                raise SystemExit(f"{name} computes something else: relative L2 distance {distance:.2g} to eager fp32")
-            yield Row(section="gpu model", name=f"distance of {name}", value=distance, unit="relative L2")
-        seconds = take_turns({name: _finished(run) for name, run in ways.items()}, rounds=5 if quick else 20)
-    yield from rows_of("gpu model", seconds, against=EAGER, per=batch, unit="s/clip")
-    for name in DTYPES:
-        rate = _product_rate(name)  # type: ignore[arg-type]
-        share = GFLOP_A_CLIP * batch / np.median(seconds[name]) / rate
-        yield Row(section="gpu model", name=f"{name}: share of the rate", value=float(share), unit="of matrix product")
-        yield Row(section="gpu model", name=f"{name}: matrix product", value=rate / 1000, unit="TFLOP/s")
-    for name, engine in engines.items():
-        yield Row(section="gpu from host", name=name, value=_streamed(engine, clips), unit="clips/s")
-    del engines, ways
-    for name in ("fp32", "bf16"):
-        alone = float(np.median(seconds[name])) / batch
-        yield from from_files(network, device="cuda:0", precision=name, alone=alone, n_videos=16 if quick else 128)
+        expected = exact()
+        for precision in DTYPES:
+            ours = network_on_gpu(network, ["fc6"], device=device, precision=precision, scaling=scaling)
+            distance = float((ours(pixels, views)[0]["fc6"] - expected).norm() / expected.norm())
+            if not distance < TOLERANCES[precision]:
+                raise SystemExit(f"{precision}: relative L2 distance {distance:.2g} to eager fp32; another network")
+            yield Row(section="gpu model", name=f"distance of {precision}", value=distance, unit="relative L2")
+            ways[precision] = partial(ours, pixels, views)
+        turns = take_turns({name: _finished(run) for name, run in ways.items()}, rounds=rounds)
+    seconds = {name: [time / (CALLS_PER_TURN * n_clips) for time in times] for name, times in turns.items()}
+    yield from rows_of("gpu model", seconds, against=EAGER, unit="s/clip")
+    for precision in DTYPES:
+        rate = _product_rate(precision)
+        share = GFLOP_A_CLIP / median(seconds[precision]) / rate
+        yield Row(section="gpu model", name=f"{precision}: share of the rate", value=share, unit="of matrix product")
+        yield Row(section="gpu model", name=f"{precision}: matrix product", value=rate / 1000, unit="TFLOP/s")
+    return seconds
+
+
+def from_host(network: C3D, precision: Precision, *, n_batches: int) -> Iterator[Row]:
+    """Clips per second from host memory to host memory, two batches in flight, and how busy the device was."""
+    engine = make_engine(network, layers=["fc6"], device="cuda", precision=precision)
+    assert isinstance(engine, GpuEngine)
+    shape = (engine.batch_clips, 3, 16, 112, 112)
+    clips = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    engine(clips)
+    engine.busy_seconds, started = 0.0, perf_counter()
+    waiting = engine.submit(clips)
+    for _ in range(n_batches - 1):
+        following = engine.submit(clips)
+        waiting()
+        waiting = following
+    waiting()
+    spent = perf_counter() - started
+    rate = n_batches * len(clips) / spent
+    yield Row(section="gpu from host", name=precision, value=rate, unit="clips/s")
+    yield Row(
+        section="gpu from host", name=f"{precision}: device busy", value=engine.busy_seconds / spent, unit="of wall"
+    )
 
 
 def from_files(
@@ -99,7 +135,8 @@ def from_files(
 
 def _finished(run: Callable[[], object]) -> Callable[[], None]:
     def wait() -> None:
-        run()
+        for _ in range(CALLS_PER_TURN):
+            run()
         torch.cuda.synchronize()
 
     return wait
@@ -111,18 +148,4 @@ def _product_rate(precision: Precision) -> float:
     left, right = (torch.randn(size, size, device="cuda", dtype=DTYPES[precision]) for _ in range(2))
     with switches(precision):
         times = take_turns({"product": _finished(lambda: left @ right)}, rounds=10)["product"]
-    return float(2 * size**3 / np.median(times) / 1e9)
-
-
-def _streamed(engine: Engine, clips: np.ndarray) -> float:
-    """Clips a second with two batches in flight."""
-    engine(clips)
-    n_batches = 20
-    started = perf_counter()
-    waiting = engine.submit(clips)
-    for _ in range(n_batches - 1):
-        following = engine.submit(clips)
-        waiting()
-        waiting = following
-    waiting()
-    return n_batches * len(clips) / (perf_counter() - started)
+    return CALLS_PER_TURN * 2 * size**3 / median(times) / 1e9

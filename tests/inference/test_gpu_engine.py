@@ -39,8 +39,8 @@ class PlainCopies:
     def receive(self, x: Tensor) -> Tensor:
         return x.clone()
 
-    def finished(self) -> Callable[[], None]:
-        return lambda: None
+    def timer(self) -> Callable[[], Callable[[], float]]:
+        return lambda: lambda: 0.5
 
 
 class SmallMemory:
@@ -93,6 +93,7 @@ def test_every_call_has_the_same_number_of_clips(narrow_network: C3D) -> None:
         assert found[name].shape == array.shape
         np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-4 * float(np.abs(array).max()))
     assert engine(clips_of(0))["pool5"].shape == (0, 8, 1, 4, 4)
+    assert engine.busy_seconds == 1  # two batches, which the clock of these tests says took half a second each
 
 
 def test_views_reach_the_network(narrow_network: C3D) -> None:
@@ -172,6 +173,6 @@ def test_memory_for_not_even_the_weights_is_an_error(narrow_network: C3D, monkey
     def no_memory(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(gpu_engine, "DirectNetwork", no_memory)
+    monkeypatch.setattr(gpu_engine, "network_on_gpu", no_memory)
     with pytest.raises(UsageError, match="no memory for the weights in fp32"):
         engines(narrow_network, layers=["fc6"])

@@ -176,7 +176,9 @@ def _prepare_kernel(
         view = tl.load(view_index + clip)
         at = (channel[None, :] * mean_frames + (frame % mean_frames)[:, None]) * (height * width) + pixel
         mean = tl.load(means + view * 3 * mean_frames * height * width + at, mask, other=0)
-        value = (value * scale - mean) / tl.load(std + channel, channel < 3, other=1)[None, :]
+        divisor = tl.load(std + channel, channel < 3, other=1)
+        # `/` is an approximation in Triton; this rounds as PyTorch does.
+        value = tl.div_rn(value * scale - mean, tl.broadcast_to(divisor[None, :], mean.shape))
     if round_to_tf32:
         bits = value.to(tl.uint32, bitcast=True)
         value = ((bits + 0xFFF + ((bits >> 13) & 1)) & 0xFFFFE000).to(tl.float32, bitcast=True)

@@ -10,7 +10,7 @@ every activation. The numbers are those of `DirectNetwork` up to rounding; `TOLE
 """
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from functools import cache
 from importlib.util import find_spec
@@ -20,9 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from c3dvideo.choices import Precision
-from c3dvideo.inference.direct import DTYPES, pad_first, switches
+from c3dvideo.inference.direct import DTYPES, DirectNetwork, pad_first, switches
 from c3dvideo.inference.scaling import Scaling
 from c3dvideo.network.c3d import C3D
+
+# From uint8 pixels (N, 3, T, H, W) and views (N,) to float32 activations, and for each clip whether all were finite.
+DeviceNetwork = Callable[[Tensor, Tensor], tuple[dict[str, Tensor], Tensor]]
 
 TOLERANCES = {"fp32": 1e-5, "tf32": 2e-3, "bf16": 2e-2, "fp16": 2e-3}
 _OLDEST_GPU = (8, 0)  # Ampere: bfloat16, TF32, and maxima that keep NaN
@@ -48,6 +51,16 @@ def why_unfused(device: torch.device) -> str:
             reason = f"Triton cannot build a kernel: {type(error).__name__}: {error}"
     warnings.warn(f"the network runs on {device} without fused kernels: {reason}", RuntimeWarning, stacklevel=2)
     return reason
+
+
+def network_on_gpu(
+    network: C3D, layers: Iterable[str], *, device: torch.device, precision: Precision, scaling: Scaling
+) -> DeviceNetwork:
+    """The network with fused kernels where they run, else as PyTorch computes it."""
+    if not why_unfused(device):
+        return FusedNetwork(network, layers, device=device, precision=precision, scaling=scaling)
+    direct = DirectNetwork(network, layers, device=device, precision=precision)
+    return lambda pixels, views: direct(scaling.apply(pixels, views))
 
 
 class FusedNetwork:

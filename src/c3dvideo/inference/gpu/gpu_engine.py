@@ -15,23 +15,21 @@ from torch import Tensor
 
 from c3dvideo.choices import Precision
 from c3dvideo.errors import UsageError
-from c3dvideo.inference.direct import DTYPES, DirectNetwork
+from c3dvideo.inference.direct import DTYPES
 from c3dvideo.inference.engine_arrays import Activations, Array, check_clips, check_finite, check_views, no_activations
-from c3dvideo.inference.gpu.fused_network import FusedNetwork, why_unfused
+from c3dvideo.inference.gpu.fused_network import DeviceNetwork, network_on_gpu, why_unfused
 from c3dvideo.inference.scaling import Scaling
 from c3dvideo.network.c3d import C3D
 from c3dvideo.video.preprocess import View
 
 _MOST_CLIPS = 64
 
-# From uint8 pixels (N, 3, T, H, W) and views (N,) to float32 activations, and for each clip whether all were finite.
-DeviceNetwork = Callable[[Tensor, Tensor], tuple[dict[str, Tensor], Tensor]]
-
 
 class GpuEngine:
     """The `Engine` of one GPU. Arguments and attributes are those of `engine.make_engine`.
 
     `batch_clips` halves when the memory of the device runs out, with one warning; UsageError when one clip is too much.
+    `busy_seconds` is what the batches that have been waited for took on the device, by its own clock.
     """
 
     name: Literal["direct"] = "direct"
@@ -47,7 +45,7 @@ class GpuEngine:
         batch_clips: int | None = None,
     ) -> None:
         self.layers, self.views, self.device, self.precision = tuple(layers), tuple(views), device, precision
-        self.n_overflows = 0
+        self.n_overflows, self.busy_seconds = 0, 0.0
         self._network = network
         self._scaling = Scaling.of(network, views, device)
         self._copies = HostCopies(device)
@@ -93,15 +91,12 @@ class GpuEngine:
         }
 
     def _network_in(self, precision: Precision) -> DeviceNetwork:
-        """The network on the device, with fused kernels where they run."""
-        where: dict[str, Any] = {"device": self.device, "precision": precision}
         try:
-            if not why_unfused(self.device):
-                return FusedNetwork(self._network, self.layers, **where, scaling=self._scaling)
-            direct = DirectNetwork(self._network, self.layers, **where)
+            return network_on_gpu(
+                self._network, self.layers, device=self.device, precision=precision, scaling=self._scaling
+            )
         except torch.OutOfMemoryError as error:
             raise self._no_memory("the weights", precision) from error
-        return lambda pixels, views: direct(self._scaling.apply(pixels, views))
 
     @torch.inference_mode()
     def _start(self, clips: Array, views: Array, size: int) -> Callable[[], Activations]:
@@ -118,13 +113,14 @@ class GpuEngine:
             host_views[:n_clips] = torch.from_numpy(views)
             host_views[n_clips:] = 0
             pixels, device_views = self._copies.send(host), self._copies.send(host_views)
+            finished = self._copies.timer()
             outputs, all_finite = self._networks[self.precision](pixels, device_views)
             found = {name: self._copies.receive(x[:n_clips]) for name, x in outputs.items()}
             finite = self._copies.receive(all_finite[:n_clips])
-            finished = self._copies.finished()
+            seconds = finished()
 
         def wait() -> Activations:
-            finished()
+            self.busy_seconds += seconds()
             if not finite.all():
                 self._repair(found, finite, pixels, device_views)
             return {name: x.numpy() for name, x in found.items()}
@@ -200,15 +196,28 @@ class HostCopies:
         return sent
 
     def receive(self, x: Tensor) -> Tensor:
-        """`x` in pinned memory, once `finished()` has been waited for."""
+        """`x` in pinned memory, once the timer has been waited for."""
         return self.empty(tuple(x.shape), x.dtype).copy_(x, non_blocking=True)
 
-    def finished(self) -> Callable[[], None]:
-        """A function that waits for all copies and kernels until now."""
+    def timer(self) -> Callable[[], Callable[[], float]]:
+        """Start timing the computing. Returns a function that stops, and returns one that waits and says the seconds.
+
+        The time begins when the copies that the computing waits for are done.
+        """
         # A blocking event sleeps; a spinning wait would take a core from the decoders.
-        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        event.record()
-        return event.synchronize
+        before, after = (torch.cuda.Event(enable_timing=True, blocking=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        before.record()
+
+        def stop() -> Callable[[], float]:
+            after.record()
+
+            def seconds() -> float:
+                after.synchronize()
+                return float(before.elapsed_time(after)) / 1000
+
+            return seconds
+
+        return stop
 
 
 def fitting_batch(network: C3D, device: torch.device, precision: Precision) -> int:
