@@ -15,7 +15,7 @@ install: $(INSTALLED)  ## create .venv with the package and everything the verbs
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check "pip>=25.1"
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[train,plots,hdf5,parquet,onnx]" --group dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[train,plots,hdf5,parquet,onnx]" --group dev --group docs
 	touch $@
 
 demo: install  ## from generated videos to a working classifier, offline
@@ -38,5 +38,6 @@ bench: install  ## measure this machine: ours against every peer that installs h
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks
 
-docs: install  ## regenerate the command reference and the figures in docs/
+docs: install  ## regenerate the pages that come from the code, and build the site in build/site, offline
 	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

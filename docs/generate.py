@@ -73,7 +73,7 @@ def _row(parameter: Any) -> str:
         names = parameter.name.upper()
     else:
         names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
-    text = " ".join((parameter.help or "").split()).replace("|", "\\|")
+    text = " ".join((parameter.help or "").split()).replace("|", "\\|").replace("[", "\\[")
     return f"| {names} | {_default(parameter)} | {text} |"
 
 

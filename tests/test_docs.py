@@ -1,15 +1,35 @@
-"""The documentation does what it says: README commands run, the command reference is current, examples run."""
+"""The documentation does what it says: blocks print what is shown, generated pages are current, the site builds."""
 
 import os
 import re
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def script(path: Path) -> ModuleType:
+    """A script of docs/ as a module; docs/ is no package."""
+    spec = spec_from_file_location(f"docs_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+blocks = script(DOCS / "blocks.py")
+README = blocks.read_blocks(ROOT / "README.md")
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if blocks.read_blocks(page) and page.name != "tour.zh.md"]
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -18,33 +38,51 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(home / "cache"), "TERM": "dumb"}
 
 
-def shell_blocks(page: Path, heading: str) -> list[str]:
-    """The ```bash blocks below `heading`, up to the next heading of the same depth."""
-    section = page.read_text().split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
-    return re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
-
-
-def python_blocks(page: Path, heading: str) -> list[str]:
-    section = page.read_text().split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
-    return re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
-
-
-def test_every_command_and_line_of_the_tour_runs(tmp_path: Path) -> None:
-    tour = "## A tour in five minutes"
-    commands = shell_blocks(ROOT / "README.md", tour)
-    code = python_blocks(ROOT / "README.md", tour)
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a new user followed the README to its end: every command and every line of Python in it."""
+    folder = tmp_path_factory.mktemp("workshop")
+    tour = [block for block in README if not block.not_run]
+    commands = [block.code for block in tour if block.language == "bash"]
+    code = [block.code for block in tour if block.language == "python"]
     assert commands and code
-    (tmp_path / "tour.py").write_text("\n".join(code))
-    script = "\n".join(["set -euxo pipefail", *commands, f"{sys.executable} tour.py"])
+    (folder / "tour.py").write_text("\n".join(code))
+    text = "\n".join(["set -euxo pipefail", *commands, f"{sys.executable} tour.py"])
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+        ["bash", "-c", text], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return folder
 
 
-def test_the_command_reference_is_current() -> None:
+def test_the_readme_can_be_followed_to_its_end(workshop: Path) -> None:
+    assert (workshop / "features/manifest.json").is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(DOCS).as_posix() for page in PAGES])
+def test_the_blocks_of_the_page_print_what_it_shows(
+    page: Path, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks.prepare(page, workshop, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks.read_blocks(page):
+        if block.not_run:
+            blocks.check_options(block)
+            continue
+        printed = blocks.run_block(block, names)
+        assert blocks.is_as_shown(block, printed), f"{block} prints:\n{printed}\nand shows:\n{block.shown}"
+
+
+def test_a_translation_has_the_blocks_of_its_page() -> None:
+    ours, theirs = blocks.read_blocks(DOCS / "tour.md"), blocks.read_blocks(DOCS / "tour.zh.md")
+    assert [(block.code, block.shown) for block in theirs] == [(block.code, block.shown) for block in ours]
+
+
+def test_the_generated_pages_are_current() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "docs/generate.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, DOCS / "generate.py", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -59,10 +97,26 @@ def test_the_example_runs(example: Path, tmp_path: Path) -> None:
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    for page in pages:
+    for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target and not target.startswith("mailto:"):
-                assert (page.parent / target).exists(), (
-                    f"{page.relative_to(ROOT)} links to {target}, which is not there"
-                )
+                place = page.relative_to(ROOT)
+                assert (page.parent / target).exists(), f"{place} links to {target}, which is not there"
+
+
+def test_the_site_builds_strictly_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(
+        words, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for page in (tmp_path / "site").rglob("*.html"):
+        loaded = re.findall(r"<(?:link|script|img)\b[^>]*(?:href|src)=[\"']?(https?://[^\"' >]+)", page.read_text())
+        assert loaded == [], f"{page.name} loads {loaded}"
+
+
+def test_the_reference_holds_every_public_name() -> None:
+    import c3dvideo
+
+    named = re.findall(r"^::: c3dvideo\.(\w+)$", (DOCS / "reference.md").read_text(), flags=re.MULTILINE)
+    assert sorted(named) == sorted(c3dvideo.__all__)

@@ -1,5 +1,6 @@
 """The package as a whole: public names, start-up, and a wheel that installs from nothing."""
 
+import ast
 import doctest
 import re
 import subprocess
@@ -37,6 +38,19 @@ def test_every_public_name_exists() -> None:
     for name in c3dvideo.__all__:
         assert getattr(c3dvideo, name).__doc__, f"{name} has no docstring"
     assert set(c3dvideo.__all__) <= set(dir(c3dvideo))
+
+
+def test_the_public_names_are_listed_once() -> None:
+    """Python, type checkers and readers see the same names: __all__, TYPE_CHECKING, the lazy imports, the docstring."""
+    tree = ast.parse((ROOT / "src/c3dvideo/__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = {
+        alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert imported == {name: f"c3dvideo.{home}" for name, home in c3dvideo._HOMES.items()}
+    assert sorted(c3dvideo.__all__) == sorted(imported)
+    listed = re.findall(r"^[A-Z][a-z]+ {2,}(.+)$", c3dvideo.__doc__ or "", flags=re.MULTILINE)
+    assert sorted(", ".join(listed).split(", ")) == sorted(imported)
 
 
 def test_extras_add_up_to_all() -> None:
