@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    spec = importlib.util.spec_from_file_location("trace", HERE.parent / "learning" / "test_release_sgd.py")
+    spec = importlib.util.spec_from_file_location("trace", HERE.parent / "training" / "test_release_sgd.py")
     assert spec is not None and spec.loader is not None
     trace = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(trace)

@@ -1,20 +1,27 @@
 """The release preset against traces of the authors' own program, and against a committed trace of ours."""
 
+import copy
 import hashlib
 import tarfile
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from c3dvideo.datasets.examples import Dataset, Example
 from c3dvideo.network.c3d import C3D
+from c3dvideo.training import clip_loaders, learner
 from c3dvideo.training.augment import Normalise, fixed_crop
+from c3dvideo.training.clip_loaders import Clips
+from c3dvideo.training.learner import Learner
+from c3dvideo.training.lightning_trainer import fit
 from c3dvideo.training.optim import CaffeSGD, make_optimizer, step_factor
-from c3dvideo.training.sampling import mean_volume, release_draws
+from c3dvideo.training.sampling import TrainingBatches, mean_volume, release_draws
 from c3dvideo.training.settings import make_settings
-from c3dvideo.video.preprocess import CAFFE
+from c3dvideo.video.preprocess import CAFFE, Profile, resize_frame
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "release_sgd.npz"
 LAYERS = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8")
@@ -33,22 +40,80 @@ def start_network() -> C3D:
     return network
 
 
-def train_as_released(
-    network: C3D, batches: list[tuple[torch.Tensor, torch.Tensor]], *, lr: float, stepsize: int | None = None
-) -> list[float]:
-    """Losses of one update a batch with the optimizer of the preset, on input that is ready."""
-    optimizer = make_optimizer(network, make_settings("release", learning_rate=lr, weight_decay=0.0005))
-    factor = (lambda update: 1.0) if stepsize is None else (lambda update: step_factor(update, stepsize=stepsize))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    losses = []
-    for inputs, labels in batches:
-        loss = torch.nn.functional.cross_entropy(network.train()(inputs), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    return losses
+class Decoded:
+    """Frames in memory, uint8 (n, T, 3, H, W)."""
+
+    problems: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, clips: np.ndarray) -> None:
+        self.clips = clips
+        self.n_frames = np.full(len(clips), clips.shape[1])
+
+    def clip(self, example: int, indices: np.ndarray) -> np.ndarray:
+        return self.clips[example][indices]
+
+
+class InListOrder(TrainingBatches):
+    """Clips in the order of their list, as the recorded runs read them."""
+
+    def _order(self) -> np.ndarray:
+        return np.arange(len(self.draws))
+
+
+@dataclass
+class Recorder:
+    """Runs `fit`, the function that `train` calls, and keeps the losses and the weights after some update."""
+
+    out: Path
+    monkeypatch: pytest.MonkeyPatch
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+    def train(
+        self,
+        network: C3D,
+        clips: np.ndarray,
+        labels: np.ndarray,
+        *,
+        n_updates: int,
+        stepsize: int | None,
+        **changes: Any,
+    ) -> C3D:
+        """The network after `n_updates` updates of the release preset on clips in the order of the list."""
+        stepsize = stepsize or n_updates + 1  # the last update of a stage has the rate of the next one
+        stages = -(-(n_updates + 1) // stepsize)
+        settings = make_settings(
+            "release", weight_decay=0.0005, steps=stages * stepsize, lr_stages=stages, validation_clips=1, **changes
+        )
+        self.monkeypatch.setattr(clip_loaders, "TrainingBatches", InListOrder)
+        splits = ["train"] * len(clips) + ["val"]
+        names = tuple(str(number) for number in range(network.architecture["num_classes"]))
+        listed = zip([*labels.tolist(), int(labels[0])], splits, strict=True)
+        examples = tuple(Example(f"{n}.mp4", names[label], split) for n, (label, split) in enumerate(listed))
+        network.classes = names
+        frames: Any = Decoded(np.concatenate([clips, clips[:1]]))
+        trained = Learner(network, settings, Clips(Dataset(examples, names), frames, settings, workers=0))
+        after: list[C3D] = []
+        step = Learner.optimizer_step
+
+        def record(self: Learner, *arguments: Any, **options: Any) -> None:
+            rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+            step(self, *arguments, **options)
+            losses.append(self._losses[-1])
+            if len(losses) == n_updates:
+                after.append(copy.deepcopy(self.network))
+
+        losses, rates = self.losses, self.rates
+        self.monkeypatch.setattr(Learner, "optimizer_step", record)
+        fit(trained, self.out, accelerator="cpu")
+        assert trained.history[-1]["updates"] == len(losses) == settings.steps
+        del losses[n_updates:], rates[n_updates:]
+        return after[0]
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    return Recorder(tmp_path / "run", monkeypatch)
 
 
 def errors_of_change(network: C3D, start: C3D, trace: Any, prefix: str) -> list[float]:
@@ -135,13 +200,27 @@ def golden_network() -> C3D:
     return network
 
 
-def test_golden_trace() -> None:
+def test_golden_trace(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses and weights of eight updates on generated clips, as a float64 program of plain numpy rules found them."""
     golden = np.load(GOLDEN)
-    network = golden_network()
-    losses = train_as_released(network, generated_batches(), lr=1e-4, stepsize=3)
-    assert np.abs(losses - golden["loss"]).max() < 1e-4
-    errors = errors_of_change(network, golden_network(), golden, "weights")
+    batches = generated_batches()
+
+    def generated_input(
+        pixels: torch.Tensor, labels: torch.Tensor, *_: Any, **options: Any
+    ) -> tuple[torch.Tensor, ...]:
+        inputs, expected = batches[int(pixels[0, 0, 0, 0, 0]) // 3]
+        assert labels.tolist() == expected.tolist()
+        return inputs, torch.nn.functional.one_hot(labels, 5).float()
+
+    monkeypatch.setattr(learner, "train_batch", generated_input)  # its numbers are no pixels
+    numbered = np.broadcast_to(np.arange(24, dtype=np.uint8)[:, None, None, None, None], (24, 16, 3, 37, 49))
+    labels = torch.cat([labels for _, labels in batches]).numpy()
+    start = golden_network()
+    start.profile = replace(CAFFE, resize_height=37, resize_width=49, crop_size=32, crop_top=None, crop_left=None)
+    after = recorder.train(start, numbered, labels, n_updates=8, stepsize=3, batch_size=3, learning_rate=1e-4)
+    assert recorder.rates == pytest.approx([1e-4] * 2 + [1e-5] * 3 + [1e-6] * 3)
+    assert np.abs(recorder.losses - golden["loss"]).max() < 1e-4
+    errors = errors_of_change(after, golden_network(), golden, "weights")
     assert np.median(errors) < 0.01 and max(errors) < 0.05
 
 
@@ -163,39 +242,35 @@ def clips_of_trace(reference: Path) -> tuple[list[list[np.ndarray]], np.ndarray]
     return clips, np.array(labels)
 
 
-def resized(clips: list[list[np.ndarray]], height: int, width: int) -> torch.Tensor:
-    from dataclasses import replace
-
-    from c3dvideo.video.preprocess import resize_frame
-
-    profile = replace(CAFFE, resize_height=height, resize_width=width, crop_top=None, crop_left=None)
-    frames = np.stack([np.stack([resize_frame(frame, profile) for frame in clip]) for clip in clips])
-    return torch.from_numpy(frames).transpose(1, 2).float()
+def resized(clips: list[list[np.ndarray]], profile: Profile) -> np.ndarray:
+    frames = [[resize_frame(frame, profile) for frame in clip] for clip in clips]
+    return np.array(frames)
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize(("run", "stepsize"), [("fixed_lo", None), ("step_lo", 4), ("jitter_lo", None)])
 def test_recorded_runs_of_the_authors_program(
-    reference: Path, clips_of_trace: tuple[list[list[np.ndarray]], np.ndarray], run: str, stepsize: int | None
+    reference: Path,
+    clips_of_trace: tuple[list[list[np.ndarray]], np.ndarray],
+    recorder: Recorder,
+    run: str,
+    stepsize: int | None,
 ) -> None:
     clips, labels = clips_of_trace
     trace = np.load(reference / "oracle/training.npz")
-    mean = torch.from_numpy(oracle_mean())
-    if run == "jitter_lo":
-        frames = Normalise(1.0, mean, torch.ones(3, 1, 1, 1))(resized(clips, 128, 171))
-    else:
-        frames = resized(clips, 112, 112) - mean[:, :, 8:120, 29:141]
-    batches = []
-    for number in range(10):
-        chosen = [(4 * number + i) % 12 for i in range(4)]
-        inputs = frames[chosen]
-        if run == "jitter_lo":
-            inputs = fixed_crop(inputs, release_draws(SEED_OF_JITTER, number, 4), 112)
-        batches.append((inputs, torch.from_numpy(labels[chosen])))
+    mean, crops = oracle_mean(), "release"
+    profile = replace(CAFFE, crop_top=None, crop_left=None)
+    if run != "jitter_lo":  # these runs resized to the crop, and took the middle of the mean
+        profile, crops = replace(profile, resize_height=112, resize_width=112), "centre"
+        mean = mean[:, :, 8:120, 29:141].copy()
     network = start_network()
-    losses = train_as_released(network, batches, lr=0.0003, stepsize=stepsize)
-    assert np.abs(losses - trace[f"{run}/loss"]).max() < 1e-4
-    errors = errors_of_change(network, start_network(), trace, f"{run}/iter10")
+    network.profile, network.mean_volume = profile, mean
+    settings = {"crops": crops, "flip": run == "jitter_lo", "seed": SEED_OF_JITTER, "learning_rate": 0.0003}
+    after = recorder.train(
+        network, resized(clips, profile), labels, n_updates=10, stepsize=stepsize, batch_size=4, **settings
+    )
+    assert np.abs(recorder.losses - trace[f"{run}/loss"]).max() < 1e-4
+    errors = errors_of_change(after, start_network(), trace, f"{run}/iter10")
     assert np.median(errors) <= 0.02
 
 

@@ -167,14 +167,16 @@ class TrainingBatches(Sampler[list[Draw]]):
         return min(self.per_epoch, max(0, left) * self.settings.accumulate)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        generator = np.random.default_rng((self.settings.seed, self.epoch))
-        n = len(self.draws)
-        order = generator.permutation(n) if self.weights is None else generator.choice(n, n, p=self.weights)
-        size = self.settings.batch_size
+        order, size = self._order(), self.settings.batch_size
         for number in range(len(self)):
             first = (number * self.world + self.rank) * size
             chosen = order[first : first + size]
             yield [Draw(self.epoch, first + i, *self.draws[row]) for i, row in enumerate(chosen)]
+
+    def _order(self) -> Ints:
+        """The numbers of the draws of this epoch, in the order in which they are shown."""
+        generator, n = np.random.default_rng((self.settings.seed, self.epoch)), len(self.draws)
+        return generator.permutation(n) if self.weights is None else generator.choice(n, n, p=self.weights)
 
 
 def training_draws(
