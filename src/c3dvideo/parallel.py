@@ -5,12 +5,12 @@ for number, result in in_parallel(measure, videos, workers=4, description="measu
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeVar
 
-from c3dvideo.errors import C3DVideoError
-from c3dvideo.progress import progress
+from c3dvideo.errors import C3DVideoError, StoreError
+from c3dvideo.progress import Bar, progress
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -19,7 +19,12 @@ Result = TypeVar("Result")
 def in_parallel(
     function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int, description: str, unit: str = "videos"
 ) -> Iterator[tuple[int, Result | C3DVideoError]]:
-    """(number of the job, its result or the C3DVideoError it raised), as they finish, under a progress bar."""
+    """Pairs of a job's number and its result, or the error that it raised, in the order in which the jobs finish.
+
+    An error that is no C3DVideoError becomes one, so that no job stops the others; a library may raise anything about
+    a damaged video. Only StoreError is raised: where nothing can be written, no later job can succeed. At most twice as
+    many results as there are workers wait for the caller.
+    """
     with progress(description, total=len(jobs), unit=unit) as bar:
         if workers <= 1 or len(jobs) < 2:
             for number, job in enumerate(jobs):
@@ -27,17 +32,39 @@ def in_parallel(
                 bar.advance()
             return
         with ThreadPoolExecutor(min(workers, len(jobs))) as pool:  # FFmpeg and numpy work outside Python's lock
-            running: dict[Future[Result], int] = {pool.submit(function, job): n for n, job in enumerate(jobs)}
             try:
-                for future in as_completed(running):
-                    yield running[future], _result_of(future.result)
-                    bar.advance()
+                yield from _results(pool, function, jobs, at_a_time=2 * workers, bar=bar)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _results(
+    pool: ThreadPoolExecutor, function: Callable[[Job], Result], jobs: Sequence[Job], *, at_a_time: int, bar: Bar
+) -> Iterator[tuple[int, Result | C3DVideoError]]:
+    """The results of jobs that are submitted one by one, so that results do not pile up behind a slow caller."""
+    waiting = iter(enumerate(jobs))
+    running: dict[Future[Result], int] = {}
+    while True:
+        for number, job in waiting:
+            running[pool.submit(function, job)] = number
+            if len(running) == at_a_time:
+                break
+        if not running:
+            return
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield running.pop(future), _result_of(future.result)
+            bar.advance()
 
 
 def _result_of(call: Callable[[], Result]) -> Result | C3DVideoError:
     try:
         return call()
+    except StoreError:
+        raise
     except C3DVideoError as error:
         return error
+    except Exception as error:
+        wrapped = C3DVideoError(f"unexpected {type(error).__name__}: {str(error).strip() or 'no message'}")
+        wrapped.__cause__ = error
+        return wrapped

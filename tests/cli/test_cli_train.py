@@ -32,7 +32,7 @@ def test_split_then_train_then_resume(run: Run, videos: Path) -> None:
     code, _, err = run("dataset", "split", videos, "--out", "split.csv")
     assert code == 1 and "come from one source video" in err
     code, out, err = run("dataset", "split", videos, "--out", "split.csv", "--group-pattern", r"_g(\d+)_")
-    assert code == 0 and out == "train: 16 videos, 8 to 8 a class\nval: 4 videos, 2 to 2 a class\n", err
+    assert code == 0 and out == "train: 16 videos, 8 to 8 per class\nval: 4 videos, 2 to 2 per class\n", err
     code, out, err = run("train", "split.csv", "--videos", videos, "--out", "run", *TINY)
     assert code == 0, err
     assert "val: " in out and "of 4 videos right (largest class 50.0%)" in out and "weights in run/weights" in out

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c3dvideo.datasets import layouts
+from c3dvideo.datasets import annotations, layouts
 from c3dvideo.datasets.examples import Dataset, Example
 from c3dvideo.datasets.lists import read_csv, read_folders, write_csv
 from c3dvideo.datasets.read import read_dataset
@@ -91,13 +91,13 @@ def test_csv_lists_missing_videos_and_refuses_broken_lines(tmp_path: Path) -> No
     assert read_csv(tmp_path / "l.csv").missing == ()  # without a root nobody looks
     with pytest.raises(DatasetError, match="leaves no video: 1 are named but missing"):
         read_dataset(write(tmp_path / "l.csv", "path,label", "gone.mp4,y"))
-    with pytest.raises(DatasetError, match=r"no column label; its first line is \['path'\]"):
+    with pytest.raises(DatasetError, match=r"no column 'label'; its first line is 'path'"):
         read_dataset(write(tmp_path / "l.csv", "path", "a.mp4"))
-    with pytest.raises(DatasetError, match=r"line 2: path is 'a\.mp4' and label is ''"):
+    with pytest.raises(DatasetError, match=r"line 2: the column 'label' is empty"):
         read_dataset(write(tmp_path / "l.csv", "path,label", "a.mp4,"))
     with pytest.raises(DatasetError, match=r"line 2: end_seconds 1\.0 is not after start_seconds 2\.0"):
         read_dataset(write(tmp_path / "l.csv", "path,label,start_seconds,end_seconds", "a.mp4,x,2,1"))
-    with pytest.raises(DatasetError, match="start_seconds is 'soon'; expected a number"):
+    with pytest.raises(DatasetError, match="line 2: start_seconds is 'soon'; expected a number"):
         read_dataset(write(tmp_path / "l.csv", "path,label,start_seconds", "a.mp4,x,soon"))
     with pytest.raises(DatasetError, match=r"names a\.mp4 twice"):
         read_dataset(write(tmp_path / "l.csv", "path,label", "a.mp4,x", "a.mp4,y"))
@@ -132,8 +132,8 @@ def test_official_hmdb51_files(tmp_path: Path) -> None:
     )
     dataset = read_dataset(tmp_path / "s", videos=tmp_path / "v")
     assert [(e.path.split("/")[-1][:4], e.split, e.group) for e in dataset.examples] == [
-        ("FILM", "train", "FILM"),
-        ("OTHE", "test", "OTHER"),
+        ("FILM", "train", "wave/FILM"),
+        ("OTHE", "test", "wave/OTHER"),
     ]
     write(tmp_path / "s/wave_test_split1.txt", "FILM_wave_u_cm_np1_fr_goo_3.avi 7")
     with pytest.raises(DatasetError, match="ends in '7'; expected 0, 1 or 2"):
@@ -209,7 +209,8 @@ def test_scene_sets_take_the_parent_folder_and_say_what_is_short(tmp_path: Path)
     touch(tmp_path, "camera_static/Beach/a.mp4", "camera_moving/Beach/b.mp4", "camera_static/Street/c.mp4")
     dataset = read_dataset(tmp_path, layout="maryland")
     assert dataset.classes == ("Beach", "Street")
-    assert dataset.missing == ("Beach: 2 of 10 videos", "Street: 1 of 10 videos", "2 of 13 classes")
+    assert dataset.shortfalls == ("Beach: 2 of 10 videos", "Street: 1 of 10 videos", "2 of 13 classes")
+    assert dataset.missing == ()
     touch(tmp_path, "lost.mp4")
     with pytest.raises(DatasetError, match=r"lost\.mp4 lies in"):
         read_dataset(tmp_path, layout="yupenn")
@@ -222,25 +223,27 @@ def test_aslan_pairs(tmp_path: Path) -> None:
     table[:, 0], table[:, 1] = np.arange(600)[:, None], 1000
     table[:300, 2] = 1
     savemat(tmp_path / "View2.mat", {"View2": table})
-    pairs = layouts.read_aslan(tmp_path / "View2.mat")
-    assert len(pairs) == 6000 and pairs[600] == layouts.Pair("0", "1000", True, 2)
+    pairs = annotations.read_aslan(tmp_path / "View2.mat")
+    assert len(pairs) == 6000 and pairs[600] == annotations.Pair("0", "1000", True, 2)
     assert [sum(pair.same for pair in pairs if pair.fold == fold) for fold in (1, 10)] == [300, 300]
-    listed = layouts.read_aslan(write(tmp_path / "p.csv", "first,second,same,fold", "a.mp4,b.mp4,0,3", "a,c,same,1"))
-    assert listed == (layouts.Pair("a.mp4", "b.mp4", False, 3), layouts.Pair("a", "c", True, 1))
-    with pytest.raises(DatasetError, match="no column same"):
-        layouts.read_aslan(write(tmp_path / "p.csv", "first,second,fold", "a,b,1"))
+    listed = annotations.read_aslan(
+        write(tmp_path / "p.csv", "first,second,same,fold", "a.mp4,b.mp4,0,3", "a,c,same,1")
+    )
+    assert listed == (annotations.Pair("a.mp4", "b.mp4", False, 3), annotations.Pair("a", "c", True, 1))
+    with pytest.raises(DatasetError, match="no column 'same'"):
+        annotations.read_aslan(write(tmp_path / "p.csv", "first,second,fold", "a,b,1"))
     savemat(tmp_path / "other.mat", {"x": np.zeros((3, 3))})
     with pytest.raises(DatasetError, match="no array of pairs x 5 x folds"):
-        layouts.read_aslan(tmp_path / "other.mat")
+        annotations.read_aslan(tmp_path / "other.mat")
 
 
 def test_frame_labels(tmp_path: Path) -> None:
     write(tmp_path / "test/kitchen.txt", "cup", "", "cup")
-    assert layouts.read_frame_labels(tmp_path) == (layouts.FrameLabels("kitchen", ("cup", "", "cup"), "test"),)
+    assert annotations.read_frame_labels(tmp_path) == (annotations.FrameLabels("kitchen", ("cup", "", "cup"), "test"),)
     table = write(tmp_path / "l.csv", "path,start_frame,end_frame,label", "k.avi,3,5,cup", "k.avi,0,1,pan")
-    assert layouts.read_frame_labels(table) == (layouts.FrameLabels("k.avi", ("pan", "", "", "cup", "cup")),)
+    assert annotations.read_frame_labels(table) == (annotations.FrameLabels("k.avi", ("pan", "", "", "cup", "cup")),)
     with pytest.raises(DatasetError, match=r"line 2: frames \[5, 5\) are not a half-open span"):
-        layouts.read_frame_labels(write(tmp_path / "l.csv", "path,start_frame,end_frame,label", "k.avi,5,5,cup"))
+        annotations.read_frame_labels(write(tmp_path / "l.csv", "path,start_frame,end_frame,label", "k.avi,5,5,cup"))
 
 
 def ucf_like(n_groups: int = 10, classes: tuple[str, ...] = ("a", "b"), clips: int = 4) -> Dataset:
@@ -292,7 +295,7 @@ def test_group_splits_that_cannot_be_made_say_why() -> None:
         with_groups(ucf_like(), "_g")
     with pytest.raises(UsageError, match="not a regular expression"):
         with_groups(ucf_like(), "_g(")
-    with pytest.raises(UsageError, match="sum below 1"):
+    with pytest.raises(UsageError, match=r"`val=1\.0`; expected each between 0 and 1, with a sum below 1"):
         split_by_group(ucf_like(), fractions={"val": 1.0})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from c3dvideo.datasets.layouts import FrameLabels
+from c3dvideo.datasets.annotations import FrameLabels
 from c3dvideo.errors import DatasetError
 from c3dvideo.evaluation.object_recognition import evaluate_objects, read_windows, window_label
 

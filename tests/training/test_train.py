@@ -6,7 +6,9 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,10 @@ from c3dvideo.network.c3d import C3D
 from c3dvideo.training import learner
 from c3dvideo.training import train as training
 from c3dvideo.training.augment import Normalise, train_batch
+from c3dvideo.training.clip_loaders import Clips
 from c3dvideo.training.folding import folded
-from c3dvideo.training.initial import initial_network
+from c3dvideo.training.frames import load_frames
+from c3dvideo.training.initial import initial_network, scratch_profile
 from c3dvideo.training.optim import make_optimizer
 from c3dvideo.training.settings import TrainSettings, make_settings
 from c3dvideo.weights.load import load_weights
@@ -135,7 +139,8 @@ def test_resumed_run_equals_one_that_never_stopped(
     tmp_path: Path, videos: Dataset, monkeypatch: pytest.MonkeyPatch, preset: str
 ) -> None:
     """Killed in the middle of the second epoch, it starts again at that epoch's beginning, and ends the same."""
-    settings = EVERYTHING if preset == "modern" else {**TINY, "epochs": 3, "batch_size": 2}
+    steps = {"steps": 8}  # three updates per epoch, so the last epoch has two
+    settings = EVERYTHING if preset == "modern" else {**TINY, **steps, "batch_size": 2}
     training.train(videos, tmp_path / "whole", preset=preset, cache=tmp_path / "cache", **settings)
     whole_step, n_steps = learner.Learner.training_step, 0
 
@@ -158,6 +163,23 @@ def test_resumed_run_equals_one_that_never_stopped(
         assert_same(whole[part], cut[part])
     for file in ("log.csv", "metrics.json", "weights/model.safetensors"):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "cut" / file).read_bytes()
+    assert whole["global_step"] == (3 if preset == "modern" else 8)
+    assert [row["updates"] for row in whole["history"]] == ([1, 2, 3] if preset == "modern" else [3, 6, 8])
+
+
+def test_the_loader_of_a_resumed_run_starts_with_its_epoch(videos: Dataset) -> None:
+    """Loader processes read ahead before Lightning sets the epoch, so the order has to be right from the start."""
+    settings = make_settings(**TINY)
+    frames = load_frames(videos, scratch_profile(settings))
+    network = initial_network(settings, videos.classes, None)
+    resumed = learner.Learner(network, settings, Clips(videos, frames, settings, workers=0))
+    for finished, epoch in ((0, 0), (1, 1), (2, 1)):
+        progress = SimpleNamespace(current=SimpleNamespace(processed=finished))
+        loop = SimpleNamespace(epoch_progress=progress)
+        resumed._trainer = SimpleNamespace(global_rank=0, world_size=1, fit_loop=loop)
+        resumed.train_dataloader()
+        assert resumed.batches is not None
+        assert {draw.epoch for batch in resumed.batches for draw in batch} == {epoch}
 
 
 def test_what_auto_chose_is_recorded_and_resumed(
@@ -219,8 +241,6 @@ def test_saved_weights_judge_as_the_run_says(tmp_path: Path, videos: Dataset) ->
 
 def test_fine_tuning_copies_freezes_and_slows_lower_layers(tmp_path: Path, videos: Dataset) -> None:
     start = C3D(stages=((4,), (4,), (4, 4), (4, 4), (4, 4)), num_classes=5, fc_width=8, crop_size=32, filler="xavier")
-    from dataclasses import replace
-
     start.profile = replace(
         start.profile, mean=(90.0, 90.0, 90.0), resize_height=37, resize_width=49, crop_size=32, crop_top=2, crop_left=8
     )
@@ -308,6 +328,53 @@ def test_a_run_is_resumed_only_as_itself(tmp_path: Path, videos: Dataset) -> Non
     (run / "checkpoints/last.ckpt").replace(tmp_path / "wider/checkpoints/last.ckpt")
     with pytest.raises(WeightsError, match=r"belongs to another architecture \(size mismatch for network\.conv1a"):
         training.train(videos, tmp_path / "wider", resume=True, **wider)
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(tmp_path: Path, videos: Dataset) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "run").mkdir()
+    with (
+        FileLock(tmp_path / "run/.lock"),
+        pytest.raises(UsageError, match=r"another process is training in .*run; wait for it, or choose another `out=`"),
+    ):
+        training.train(videos, tmp_path / "run", **TINY)
+    assert not (tmp_path / "run/recipe.json").exists()
+
+
+def test_a_run_of_an_older_version_is_resumed(tmp_path: Path, videos: Dataset) -> None:
+    """Settings that it lacks are today's defaults, and its moving average had another name."""
+    once = {**TINY, "epochs": 1}
+    training.train(videos, tmp_path / "run", **once)
+    stored = json.loads((tmp_path / "run/recipe.json").read_text())
+    del stored["recipe"]["layer_decay"]
+    (tmp_path / "run/recipe.json").write_text(json.dumps(stored))
+    checkpoint = states(tmp_path / "run")
+    state = checkpoint["state_dict"]
+    del state["average.n_averaged"]
+    for name in [name for name in state if name.startswith("average.module.")]:
+        state[name.replace("average.module.", "average.")] = state.pop(name)
+    torch.save(checkpoint, tmp_path / "run/checkpoints/last.ckpt")
+    assert training.train(videos, tmp_path / "run", resume=True, **once).metrics["updates"] == 1
+    (tmp_path / "run/recipe.json").write_text('{"recipe": ')
+    with pytest.raises(UsageError, match=r"recipe\.json cannot be read"):
+        training.train(videos, tmp_path / "run", resume=True, **once)
+
+
+def test_sources_on_both_sides_are_refused_or_counted(tmp_path: Path, videos: Dataset) -> None:
+    grouped = tuple(replace(example, group=f"g{number % 6}") for number, example in enumerate(videos.examples))
+    leaking = replace(videos, examples=grouped)
+    with pytest.raises(DatasetError, match="2 source videos are in train and in val or test, such as 'g0'"):
+        training.train(leaking, tmp_path / "run", **TINY)
+    assert not (tmp_path / "run").exists()
+    notes: list[str] = []
+    once = {**TINY, "epochs": 1, "allow_leaks": True}
+    result = training.train(leaking, tmp_path / "run", note=notes.append, **once)
+    assert result.metrics["leaking_sources"] == 2
+    assert notes[0].startswith("warning: 2 source videos are in training and in validation or testing")
+    assert notes[1].startswith("epoch 1/1: 1 updates, training loss ") and len(notes) == 2
+    with pytest.warns(UserWarning, match="2 source videos are in training"):
+        training.train(leaking, tmp_path / "run", resume=True, **once)
 
 
 def test_videos_that_cannot_be_read_are_left_out_and_named(tmp_path: Path, videos: Dataset) -> None:

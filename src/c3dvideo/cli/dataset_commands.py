@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c3dvideo.choices import Layout
-from c3dvideo.cli.output import note, print_json
+from c3dvideo.cli.output import note, print_json, with_flags
 
 if TYPE_CHECKING:
     from c3dvideo.datasets.examples import Dataset
@@ -30,9 +30,9 @@ GroupPattern = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 AllowLeaks = Annotated[
-    bool, typer.Option("--allow-leaks", help="Split at random even where clips of one source video are separated.")
+    bool, typer.Option("--allow-leaks", help="Accept clips of one source video in training and in testing.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
 def read(
     data: Path, *, layout: Layout = "auto", videos: Path | None = None, fold: int = 1, group_pattern: str | None = None
 ) -> "Dataset":
-    """The data set that a command's options name; missing videos are counted on stderr."""
+    """The data set that a command's options name; what it lacks is reported on stderr."""
     from c3dvideo.datasets.read import read_dataset
     from c3dvideo.datasets.splits import with_groups
 
@@ -56,6 +56,8 @@ def read(
     if dataset.missing:
         listed = ", ".join(dataset.missing[:3]) + (", ..." if len(dataset.missing) > 3 else "")
         note(f"{len(dataset.missing)} videos are named but missing: {listed}")
+    if dataset.shortfalls:
+        note(f"fewer videos than the published data set has: {'; '.join(dataset.shortfalls)}")
     return dataset if group_pattern is None else with_groups(dataset, group_pattern)
 
 
@@ -81,14 +83,14 @@ def check(
     summary = check_dataset(dataset, out, plan=ClipPlan(stride_frames=stride_frames), workers=workers)
     if as_json:
         numbers = {name: getattr(summary, name) for name in ("n_videos", "n_good", "n_frames", "n_clips")}
-        print_json({**numbers, "problems": list(summary.problems)})
+        print_json({**numbers, "problems": list(summary.problems), "shortfalls": list(summary.shortfalls)})
     else:
         typer.echo(
             f"{summary.n_good} of {summary.n_videos} videos are good: {summary.n_frames:,} frames, {summary.n_clips:,} "
             f"clips; {len(summary.problems)} problems; tables in {out}"
         )
         for row in summary.problems[:10]:
-            typer.echo(f"  {row['path']}: {row['problem']}")
+            typer.echo(with_flags(f"  {row['path']}: {row['problem']}"))
         if len(summary.problems) > 10:
             typer.echo(f"  and {len(summary.problems) - 10} more")
     if not summary.all_readable:
@@ -102,8 +104,8 @@ def split(
     videos: Videos = None,
     layout: LayoutOption = "auto",
     fold: Fold = 1,
-    val: Annotated[float, typer.Option("--val", help="Share of every class for validation.")] = 0.2,
-    test: Annotated[float, typer.Option("--test", help="Share of every class for testing.")] = 0.0,
+    val: Annotated[float, typer.Option("--val", help="Share of every class for validation; 0 for none.")] = 0.2,
+    test: Annotated[float, typer.Option("--test", help="Share of every class for testing; 0 for none.")] = 0.0,
     group_pattern: GroupPattern = None,
     seed: Seed = 0,
     allow_leaks: AllowLeaks = False,
@@ -119,13 +121,11 @@ def split(
         divided = split_by_group(dataset, fractions=fractions, seed=seed)
     else:
         divided = split_at_random(dataset, fractions=fractions, seed=seed, allow_leaks=allow_leaks)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_csv(divided, out)
     counts = {name: divided.part(name).counts() for name in ("train", *fractions)}
     if as_json:
         print_json({"out": str(out), "counts": counts})
         return
     for name, per_class in counts.items():
-        typer.echo(
-            f"{name}: {sum(per_class.values())} videos, {min(per_class.values())} to {max(per_class.values())} a class"
-        )
+        fewest, most = min(per_class.values()), max(per_class.values())
+        typer.echo(f"{name}: {sum(per_class.values())} videos, {fewest} to {most} per class")

@@ -226,7 +226,7 @@ def objects(
     A window of 16 frames has the most frequent label of its frames; a window in which that label covers fewer than 8
     frames is left out.
     """
-    from c3dvideo.datasets.layouts import read_frame_labels
+    from c3dvideo.datasets.annotations import read_frame_labels
     from c3dvideo.evaluation.object_recognition import evaluate_objects
 
     report = evaluate_objects(

@@ -3,7 +3,6 @@
 The options of the training itself come from `TrainSettings`; those here say what to train on, where, and with what.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,7 +140,7 @@ def train(
         devices=int(devices) if devices.isdigit() else devices,
         n_nodes=n_nodes,
         strategy=strategy,
-        note=None if sys.stderr.isatty() else note,
+        note=note,
         **settings,
     )
     if not result.metrics:  # another process of the same run writes the results

@@ -1,26 +1,27 @@
-"""Decode every video of a data set once, and write down which are good, how many clips they give, and what is wrong.
+"""Decode every video of a data set once; list which are good, how many clips they give, and what is wrong.
 
 summary = check_dataset(read_dataset("my_videos"), "report")
 """
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from c3dvideo.datasets.examples import Dataset
+from c3dvideo.datasets.lists import is_utf8, printable, write_table
 from c3dvideo.errors import C3DVideoError
 from c3dvideo.parallel import in_parallel
 from c3dvideo.video.clips import ClipPlan
 
 GOOD, PROBLEMS = "good.csv", "problems.csv"
+COLUMNS = ("path", "label", "problem")
 EXAMPLE = ("path", "label", "split", "group", "start_seconds", "end_seconds", "start_frame")
 
 
 @dataclass(frozen=True)
 class CheckSummary:
-    """What a check found. `problems` are rows of path, label and problem; short videos are in both lists."""
+    """Result of a check. `problems` are rows of path, label and problem; short videos are among the good ones too."""
 
     n_videos: int
     n_good: int
@@ -28,6 +29,7 @@ class CheckSummary:
     n_clips: int
     problems: tuple[Mapping[str, str], ...]
     out: Path
+    shortfalls: tuple[str, ...] = ()
 
     @property
     def all_readable(self) -> bool:
@@ -36,13 +38,15 @@ class CheckSummary:
 
 
 def check_dataset(dataset: Dataset, out: str | Path, *, plan: ClipPlan | None = None, workers: int = 4) -> CheckSummary:
-    """Decode everything, `workers` videos at a time; writes `good.csv` and `problems.csv` to the folder `out`.
+    """The summary of decoding everything, `workers` videos at a time; writes `good.csv` and `problems.csv` to `out`.
 
     good.csv is a table that `read_dataset` reads (with `videos` set to the data set's root), with n_frames, fps, width,
-    height and n_clips by `plan` (default: every 16 frames, the tail dropped); these are of the whole file also where an
-    example is a part of it.
+    height and n_clips by `plan` (default: every 16 frames, the tail dropped). These are of the whole file also where an
+    example is a part of it. A video that cannot be read is a problem, whatever the reason, and never stops the check.
+    Raises StoreError when `out` cannot be written; that is found before the first video is decoded.
     """
     plan, out = plan or ClipPlan(), Path(out)
+    write_table(out / PROBLEMS, COLUMNS, [])
     sources = list(dict.fromkeys(dataset.source(example) for example in dataset.examples))
     found: dict[Path, dict[str, Any] | C3DVideoError] = {}
     for number, result in in_parallel(_measure, sources, workers=workers, description="checking"):
@@ -52,8 +56,9 @@ def check_dataset(dataset: Dataset, out: str | Path, *, plan: ClipPlan | None = 
     for example in dataset.examples:
         result = found[dataset.source(example)]
         row = {name: value for name, value in asdict(example).items() if name in EXAMPLE and value not in ("", None)}
-        if isinstance(result, C3DVideoError):
-            problems.append({"path": example.path, "label": example.label, "problem": str(result)})
+        if isinstance(result, C3DVideoError) or not is_utf8(example.path + example.label):
+            text = str(result) if isinstance(result, C3DVideoError) else "its name is not UTF-8; rename it"
+            problems.append({"path": example.path, "label": example.label, "problem": text})
             continue
         n_frames = result["n_frames"]
         n_clips = 0 if n_frames < plan.span_frames else len(plan.indices(n_frames))
@@ -61,11 +66,11 @@ def check_dataset(dataset: Dataset, out: str | Path, *, plan: ClipPlan | None = 
             text = f"short: {n_frames} frames, and one clip needs {plan.span_frames}"
             problems.append({"path": example.path, "label": example.label, "problem": text})
         good.append({**row, **result, "n_clips": n_clips})
-    out.mkdir(parents=True, exist_ok=True)
     measured = ["n_frames", "fps", "width", "height", "n_clips"]
     columns = [name for name in EXAMPLE if name in ("path", "label") or any(name in row for row in good)]
-    _write(out / GOOD, [*columns, *measured], good)
-    _write(out / PROBLEMS, ["path", "label", "problem"], problems)
+    write_table(out / GOOD, [*columns, *measured], good)
+    problems = [{name: printable(text) for name, text in row.items()} for row in problems]
+    write_table(out / PROBLEMS, COLUMNS, problems)
     return CheckSummary(
         n_videos=len(dataset.examples) + len(dataset.missing),
         n_good=len(good),
@@ -73,6 +78,7 @@ def check_dataset(dataset: Dataset, out: str | Path, *, plan: ClipPlan | None = 
         n_clips=sum(row["n_clips"] for row in good),
         problems=tuple(problems),
         out=out,
+        shortfalls=dataset.shortfalls,
     )
 
 
@@ -86,10 +92,3 @@ def _measure(source: Path) -> dict[str, Any]:
             height, width = frame.pixels.shape[:2]
         fps = "" if video.fps is None else f"{float(video.fps):.3f}"
     return {"n_frames": n_frames, "fps": fps, "width": width, "height": height}
-
-
-def _write(file: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(rows)

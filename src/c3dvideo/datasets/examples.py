@@ -4,8 +4,8 @@
     dataset = with_groups(dataset, r"_g(\\d+)_")               # clips of one source video belong together
     dataset = split_by_group(dataset, fractions={"val": 0.2})
 
-A dataset is three tuples and a folder; videos that a list names but the disk lacks are in `missing`, not an error. The
-layouts of published data sets are in `layouts.py`.
+Videos that a list names but the disk lacks are in `missing`; they are no error. The layouts of published data sets are
+in `layouts.py`.
 """
 
 from collections import Counter
@@ -53,12 +53,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Examples, the class names in output order, the videos that were named but not found, and where the files lie."""
+    """Examples, the class names in output order, and where the files lie.
+
+    missing: the videos that were named but not found. shortfalls: lines about classes that have fewer videos than the
+    published data set, such as "Beach: 29 of 30 videos".
+    """
 
     examples: tuple[Example, ...]
     classes: tuple[str, ...]
     missing: tuple[str, ...] = ()
     root: Path = Path()
+    shortfalls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         known = set(self.classes)
@@ -87,6 +92,16 @@ class Dataset:
         return np.array([index[example.label] for example in self.examples], dtype=np.int64)
 
 
+def split_name(text: str, *, where: str) -> str:
+    """ "train", "val", "test", or "" for an empty text; raises DatasetError, naming `where`, for any other word."""
+    if not text:
+        return ""
+    if text.lower() not in SPLIT_NAMES:
+        raise DatasetError(f"{where}: the split is {text!r}; expected one of {', '.join(SPLIT_NAMES)}, or nothing")
+    return SPLIT_NAMES[text.lower()]
+
+
 def some(names: Iterable[str], limit: int = 5) -> str:
+    """The first names, quoted, and how many more there are."""
     listed = list(names)
     return ", ".join(map(repr, listed[:limit])) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")

@@ -12,24 +12,27 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from c3dvideo.datasets.examples import SPLIT_NAMES, Dataset, Example
+from c3dvideo.datasets.examples import SPLIT_NAMES, Dataset, Example, some, split_name
 from c3dvideo.errors import DatasetError, UsageError
 from c3dvideo.files import atomic_file
+from c3dvideo.reading import ForeignFile
+from c3dvideo.reading_tables import Row, csv_rows
 from c3dvideo.video.sources import find_sources
 
 
 def read_folders(root: str | Path) -> Dataset:
     """A folder per class, `root/<class>/...`, or with splits, `root/<train|val|test>/<class>/...`.
 
-    Videos may lie at any depth below their class folder. Raises DatasetError for a class folder without a video.
+    Videos may lie at any depth below their class folder. Raises DatasetError for a class folder without a video, and
+    for folders of which only some are named after a split.
     """
-
     root = Path(root)
     tops = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     if not tops:
         raise DatasetError(f"{root} has no folders; expected one folder of videos per class")
-    split_of = {folder.name: SPLIT_NAMES.get(folder.name.lower(), "") for folder in tops}
-    has_splits = all(split_of.values())
+    has_splits = all(folder.name.lower() in SPLIT_NAMES for folder in tops)
+    if not has_splits:
+        _check_for_misspelt_split(tops)
     examples = []
     for top in tops:
         class_folders = sorted(f for f in top.iterdir() if f.is_dir()) if has_splits else [top]
@@ -38,38 +41,56 @@ def read_folders(root: str | Path) -> Dataset:
                 found = find_sources([folder])
             except UsageError as error:
                 raise DatasetError(f"class folder {folder} has no video; remove it or add videos") from error
-            split = split_of[top.name] if has_splits else ""
+            split = SPLIT_NAMES[top.name.lower()] if has_splits else ""
             names = (Path(source.path).relative_to(root).as_posix() for source in found)
             examples += [Example(name, folder.name, split) for name in names]
     classes = tuple(sorted({example.label for example in examples}))
     return Dataset(tuple(examples), classes, root=root)
 
 
-def read_csv(file: str | Path, *, root: str | Path | None = None) -> Dataset:
-    """A table with the columns path and label and, if wanted, split, group, start_seconds and end_seconds.
+def _check_for_misspelt_split(tops: Sequence[Path]) -> None:
+    """Raise DatasetError where folders of folders stand beside `train`: the other names look like misspelt splits."""
+    nested = [top for top in tops if not any(each.is_file() for each in top.iterdir())]
+    splits = [top.name for top in nested if top.name.lower() in SPLIT_NAMES]
+    others = [top.name for top in nested if top.name.lower() not in SPLIT_NAMES]
+    if splits and others:
+        raise DatasetError(
+            f"{tops[0].parent} has the folders {some(splits)}, which name splits, and {some(others)}, which do not; "
+            f"expected class folders only, or only folders named {', '.join(SPLIT_NAMES)}"
+        )
 
-    root: where the videos lie; those not there go to `missing`. None does not look (for labels of features).
-    Raises DatasetError for a missing column, an empty or doubled row or a number that is none, with the line.
+
+def read_csv(file: str | Path, *, root: str | Path | None = None) -> Dataset:
+    """A table with the columns path and label and, if wanted, split, group, start_seconds, end_seconds, start_frame.
+
+    root: where the videos lie; those not there go to `missing`. None does not look (for labels of features). Raises
+    DatasetError, with the line, for what is no such table: a missing column, an empty cell, a doubled row, a number
+    that is none, a split that has no known name.
     """
-    file = Path(file)
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        absent = [name for name in ("path", "label") if name not in (reader.fieldnames or [])]
-        if absent:
-            raise DatasetError(
-                f"{file} has no column {' and no column '.join(absent)}; its first line is {reader.fieldnames}; "
-                "expected path,label[,split][,group][,start_seconds][,end_seconds]"
-            )
-        examples = [_row_to_example(row, f"{file} line {reader.line_num}") for row in reader]
+    table = ForeignFile(
+        file,
+        error=DatasetError,
+        expected="a table of labelled videos",
+        advice="its columns are path,label[,split][,group][,start_seconds][,end_seconds][,start_frame]",
+    )
+    examples = [_row_to_example(row) for row in csv_rows(table, required=("path", "label"))]
     doubled = [path for path, n in Counter((e.path, e.start_seconds, e.start_frame) for e in examples).items() if n > 1]
     if doubled:
         raise DatasetError(f"{file} names {doubled[0][0]} twice; every video (or part of one) may have one label")
     present, missing = examples, []
     if root is not None:
-        present = [example for example in examples if (Path(root) / example.path).exists()]
+        present = [example for example in examples if exists(Path(root) / example.path)]
         missing = sorted({example.path for example in examples} - {example.path for example in present})
     classes = tuple(sorted({example.label for example in examples}))
     return Dataset(tuple(present), classes, tuple(missing), Path(root) if root is not None else Path())
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder at `path`; a name that no file can have is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name of 300 characters, a NUL, a folder that may not be entered
+        return False
 
 
 def write_csv(dataset: Dataset, file: str | Path) -> None:
@@ -82,40 +103,44 @@ def write_csv(dataset: Dataset, file: str | Path) -> None:
 
 
 def write_table(file: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a CSV file, complete or not at all; None becomes an empty cell. Raises StoreError when it cannot be."""
+    """Write a UTF-8 CSV file, complete or not at all; None becomes an empty cell.
+
+    Raises StoreError when the file cannot be written, DatasetError for a file name that is not UTF-8.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        if name := next((each for each in row.values() if isinstance(each, str) and not is_utf8(each)), None):
+            raise DatasetError(f"the name {printable(name)} is not UTF-8, which CSV files are; rename it")
+        writer.writerow(row)
     with atomic_file(file) as stream:
         stream.write(text.getvalue().encode())
 
 
-def _row_to_example(row: Mapping[str, str | None], where: str) -> Example:
-    path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
-    if not path or not label:
-        raise DatasetError(f"{where}: path is {path!r} and label is {label!r}; expected both")
-    split = (row.get("split") or "").strip()
-    start, end = _number(row, "start_seconds", where), _number(row, "end_seconds", where)
+def is_utf8(name: str) -> bool:
+    """Whether a file name can be written as UTF-8; Python reads other bytes of a name as lone surrogates."""
+    return printable(name) == name
+
+
+def printable(name: str) -> str:
+    r"""The name with each byte that is not UTF-8 written as `\udcNN`."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _row_to_example(row: Row) -> Example:
+    start, end = row.number("start_seconds"), row.number("end_seconds")
     if start is not None and end is not None and end <= start:
-        raise DatasetError(f"{where}: end_seconds {end} is not after start_seconds {start}")
-    frame = _number(row, "start_frame", where)
+        raise row.wrong(f"end_seconds {end} is not after start_seconds {start}")
+    frame = row.number("start_frame", minimum=0)
+    if frame is not None and not frame.is_integer():
+        raise row.wrong(f"start_frame is {frame}; expected a whole number")
     return Example(
-        path,
-        label,
-        SPLIT_NAMES.get(split.lower(), split),
-        (row.get("group") or "").strip(),
+        row.text("path"),
+        row.text("label"),
+        split_name(row.values.get("split", ""), where=row.where),
+        row.values.get("group", ""),
         start,
         end,
         None if frame is None else int(frame),
     )
-
-
-def _number(row: Mapping[str, str | None], column: str, where: str) -> float | None:
-    text = (row.get(column) or "").strip()
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError as error:
-        raise DatasetError(f"{where}: {column} is {text!r}; expected a number") from error

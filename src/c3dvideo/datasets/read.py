@@ -9,8 +9,9 @@ from pathlib import Path
 from c3dvideo.choices import Layout
 from c3dvideo.datasets import layouts
 from c3dvideo.datasets.examples import Dataset
-from c3dvideo.datasets.lists import read_csv, read_folders
+from c3dvideo.datasets.lists import exists, read_csv, read_folders
 from c3dvideo.errors import DatasetError, UsageError
+from c3dvideo.files import os_reason
 
 
 def read_dataset(
@@ -22,7 +23,7 @@ def read_dataset(
 ) -> Dataset:
     """The data set at `data`: a folder or a list file.
 
-    layout: "auto" looks at the files. "folders" is a folder per class, perhaps under train/, val/, test/; "csv" has
+    layout: "auto" decides by the files. "folders" is a folder per class, perhaps under train/, val/, test/; "csv" has
         columns path,label and perhaps split, group, start_seconds, end_seconds (or a folder of videos with such a
         labels.csv); "list" is a list file of the authors' release, or a folder with its train_0N.lst and test_0N.lst;
         "parent_folders" takes the folder a video lies in as its class; the others are published data sets.
@@ -32,7 +33,7 @@ def read_dataset(
     """
 
     data = Path(data)
-    if not data.exists():
+    if not exists(data):
         raise UsageError(f"there is no file or folder {data}; expected a data set")
     root = Path(videos) if videos is not None else data if data.is_dir() else data.parent
     readers: dict[str, Callable[[], Dataset]] = {
@@ -49,15 +50,18 @@ def read_dataset(
         "yupenn": lambda: layouts.read_scenes(data, n_classes=14, n_videos=30),
         "maryland": lambda: layouts.read_scenes(data, n_classes=13, n_videos=10),
     }
-    chosen = layouts.recognise(data) if layout == "auto" else layout
-    if chosen not in readers:
-        raise UsageError(f"layout is {layout!r}; expected auto, {', '.join(readers)}")
-    dataset = readers[chosen]()
+    if layout != "auto" and layout not in readers:
+        raise UsageError(f"`layout=` is {layout!r}; expected auto, {', '.join(readers)}")
+    try:
+        chosen = layouts.recognise(data) if layout == "auto" else layout
+        dataset = readers[chosen]()
+    except OSError as error:
+        raise UsageError(f"{error.filename or data} could not be read: {os_reason(error)}") from error
     if not dataset.examples:
         if not dataset.missing:
             raise DatasetError(f"{data} (read as {chosen!r}) names no video")
         raise DatasetError(
             f"{data} (read as {chosen!r}) leaves no video: {len(dataset.missing)} are named but missing under {root}, "
-            f"such as {dataset.missing[0]}"
+            f"such as {dataset.missing[0]}; give the folder that holds them as `videos=`"
         )
     return dataset

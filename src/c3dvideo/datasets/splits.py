@@ -45,7 +45,7 @@ def split_by_group(dataset: Dataset, *, fractions: Mapping[str, float], seed: in
     _check_fractions(fractions)
     ungrouped = [example.path for example in dataset.examples if not example.group]
     if ungrouped:
-        raise DatasetError(f"{len(ungrouped)} examples have no group, such as {ungrouped[0]}; give a group pattern")
+        raise DatasetError(f"{len(ungrouped)} examples have no group, such as {ungrouped[0]}; give a `group_pattern=`")
     shares = {**fractions, "train": 1.0 - sum(fractions.values())}
     index = {name: i for i, name in enumerate(dataset.classes)}
     counts: dict[str, np.ndarray] = {}
@@ -67,15 +67,15 @@ def split_at_random(
 ) -> Dataset:
     """The data set with examples given at random to "train" and the splits named in `fractions`, class by class.
 
-    allow_leaks: go on although clips of one source video would stand on both sides. Else that raises DatasetError.
+    allow_leaks: split even where clips of one source video could come on both sides; without it that is a DatasetError.
     """
     _check_fractions(fractions)
     leak = None if allow_leaks else shared_source(dataset)
     if leak is not None:
         raise DatasetError(
             f"{leak[0]} and {leak[1]} come from one source video; a random split could put one in training and one in "
-            "testing, and the accuracy would be too good to be true. Split by group (--group-pattern '_g(\\d+)_'), or "
-            "ask for the leak (--allow-leaks)"
+            "testing, and the accuracy would be too high. Split by group, for UCF101's names with "
+            "`group_pattern=_g(\\d+)_`, or allow it with `allow_leaks=True`"
         )
     alone = replace(
         dataset, examples=tuple(replace(example, group=str(i)) for i, example in enumerate(dataset.examples))
@@ -86,12 +86,12 @@ def split_at_random(
 
 
 def with_validation(dataset: Dataset, share: float, *, seed: int = 0, allow_leaks: bool = False) -> Dataset:
-    """The data set with a part to choose the best weights by: its own "val", or `share` of what it would train on.
+    """The data set with a part to choose the best weights by: its own "val", or `share` of its training part.
 
-    Clips of one file or group stay together; DatasetError where file names tell of groups that nobody named.
+    Clips of one file or group stay together. Raises DatasetError where file names show groups that are not named.
     """
     if len(dataset.examples) == 1:
-        raise DatasetError(f"{dataset.examples[0].path} is the only video; training needs at least two a class")
+        raise DatasetError(f"{dataset.examples[0].path} is the only video; training needs at least two per class")
     splits = {example.split for example in dataset.examples}
     if "" in splits and len(splits) > 1:
         lost = next(example.path for example in dataset.examples if not example.split)
@@ -116,20 +116,44 @@ def with_validation(dataset: Dataset, share: float, *, seed: int = 0, allow_leak
 
 
 def shared_source(dataset: Dataset) -> tuple[str, str] | None:
-    """Two examples that come from one source video, as far as file, group and customary file names tell, or None."""
+    """Two examples that come from one source video, judging by file, group and customary file names, or None."""
     seen: dict[tuple[str, str], Example] = {}
     for example in dataset.examples:
-        stem = Path(example.path).stem
-        keys = [("file", example.path)] + ([("group", example.group)] if example.group else [])
-        for pattern in SOURCE_PATTERNS:
-            found = re.search(pattern, stem)
-            if found:
-                keys.append((pattern, stem[: found.end(1)]))
-        for key in keys:
+        for key in _sources(example):
             if key in seen:
                 return seen[key].path, example.path
             seen[key] = example
     return None
+
+
+def check_leaks(dataset: Dataset, *, allow_leaks: bool = False) -> int:
+    """The number of source videos in the training part that are in "val" or "test" as well.
+
+    A source is a group; where an example has none, its file and customary file names. Raises DatasetError, with the
+    count, unless there are none or `allow_leaks`.
+    """
+    trained = {key: example for example in dataset.part("train").examples for key in _sources(example, by_group=True)}
+    leaks: dict[tuple[str, str], Example] = {}
+    for example in dataset.part("val", "test").examples:
+        leaks |= {key: example for key in _sources(example, by_group=True) if key in trained}
+    if leaks and not allow_leaks:
+        key, held_out = next(iter(leaks.items()))
+        raise DatasetError(
+            f"{len(leaks)} source videos are in train and in val or test, such as {key[1]!r}: {trained[key].path} is "
+            f"in train, {held_out.path} in {held_out.split}. The accuracy would be too high. Keep each source on one "
+            "side, or allow it with `allow_leaks=True`"
+        )
+    return len(leaks)
+
+
+def _sources(example: Example, *, by_group: bool = False) -> list[tuple[str, str]]:
+    """What an example shares with others of its source video; only its group, where it has one, with `by_group`."""
+    group = [("group", example.group)] if example.group else []
+    if group and by_group:
+        return group
+    stem = Path(example.path).stem
+    names = [(pattern, stem[: found.end(1)]) for pattern in SOURCE_PATTERNS if (found := re.search(pattern, stem))]
+    return names[:1] if by_group and names else [("file", example.path), *group, *names]
 
 
 def check_for_training(dataset: Dataset) -> None:
@@ -139,9 +163,7 @@ def check_for_training(dataset: Dataset) -> None:
     learned = [name for name, n in counts.items() if n]
     unseen = sorted({example.label for example in held_out.examples} - set(learned))
     if unseen:
-        raise DatasetError(
-            f"{some(unseen)} in val or test but not in train; every class that is tested must be trained"
-        )
+        raise DatasetError(f"{some(unseen)} in val or test but not in train; expected every tested class in train")
     if len(learned) < 2:
         raise DatasetError(f"the training part has {len(learned)} class ({some(learned)}); expected at least two")
     if not held_out.examples:
@@ -150,7 +172,8 @@ def check_for_training(dataset: Dataset) -> None:
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:
     if not fractions or not all(0 < share < 1 for share in fractions.values()) or sum(fractions.values()) >= 1:
-        raise UsageError(f"split fractions are {dict(fractions)}; expected each between 0 and 1, with a sum below 1")
+        shares = " and ".join(f"`{name}={share}`" for name, share in fractions.items()) or "empty"
+        raise UsageError(f"the shares of the split are {shares}; expected each between 0 and 1, with a sum below 1")
 
 
 def _misfit(

@@ -18,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from c3dvideo.datasets.layouts import Library, Pair, read_aslan
+from c3dvideo.datasets.annotations import Pair, read_aslan
+from c3dvideo.datasets.layouts import Library
 from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.evaluation.evaluation_report import Report, data_facts
 from c3dvideo.evaluation.paper import beside

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from c3dvideo.datasets.annotations import FrameLabels
 from c3dvideo.datasets.examples import Example
-from c3dvideo.datasets.layouts import FrameLabels
 from c3dvideo.errors import DatasetError
 from c3dvideo.evaluation.evaluation_report import Report, data_facts
 from c3dvideo.evaluation.paper import beside

@@ -11,6 +11,7 @@ stopped.
 """
 
 import json
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ import torch
 from c3dvideo import __version__
 from c3dvideo.datasets.examples import Dataset
 from c3dvideo.datasets.read import read_dataset
-from c3dvideo.datasets.splits import check_for_training, with_validation
+from c3dvideo.datasets.splits import check_for_training, check_leaks, with_validation
 from c3dvideo.extras import require_extra
 from c3dvideo.files import atomic_file
 from c3dvideo.machine import n_cores
@@ -75,14 +76,16 @@ def train(
     """Train C3D on `data`; returns the results, which are also in the folder `out`.
 
     data: a data set, or a path that `read_dataset` reads. Without a validation part of its own, `validation_share` of
-        the training part is held out, whole groups at a time; `allow_leaks` as in `split_at_random`.
+        the training part is held out, whole groups at a time.
+    allow_leaks: train although source videos (groups) are in the training part and in another; their number is then
+        in the results. Without it that is a DatasetError.
     init: weights to start from (a network or a name that `load_weights` takes); None starts from scratch.
     preset: "modern" or "release". changes: single settings that differ from the preset, such as `epochs=60`; see
         `TrainSettings` for all of them. resume: continue the run in `out` after its last finished epoch.
     cache: folder for decoded frames, which runs can share; None keeps them in `out`; "none" decodes at every use.
     workers: processes that read clips while the network trains.
     accelerator, devices, n_nodes, strategy: as in Lightning's Trainer, for one or many GPUs and machines.
-    note: called with one line of text per epoch.
+    note: called with warnings and, where no progress bar is drawn, with one line of text per epoch.
     Raises DatasetError, UsageError, WeightsError, MissingExtraError, or TrainingError when the run itself had to stop.
     """
     require_extra("train")
@@ -96,6 +99,9 @@ def train(
     settings = replace(settings, precision=_precision(settings, out, resume=resume, accelerator=accelerator))
     dataset = with_validation(dataset, validation_share, seed=settings.seed, allow_leaks=allow_leaks)
     check_for_training(dataset)
+    leaks = check_leaks(dataset, allow_leaks=allow_leaks)
+    if leaks:
+        _warn(f"{leaks} source videos are in training and in validation or testing: accuracies are too high", note)
     first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes of a run share its folder
     with run_folder(out, settings, dataset, resume=resume) if first else nullcontext():
         learner = _learner(dataset, settings, start, out, cache=cache, workers=workers)
@@ -107,7 +113,15 @@ def train(
         }
         if not fit(learner, out, resume=resume, note=note, **machine):
             return TrainResult(out, out / "weights", {})
-        return _finish(learner, out, init)
+        return _finish(learner, out, init, leaks)
+
+
+def _warn(text: str, note: Callable[[str], None] | None) -> None:
+    """Pass a warning to `note`, or warn as Python does where there is none."""
+    if note is None:
+        warnings.warn(text, stacklevel=3)
+    else:
+        note(f"warning: {text}")
 
 
 def _precision(settings: TrainSettings, out: Path, *, resume: bool, accelerator: str) -> Precision:
@@ -135,7 +149,7 @@ def _learner(
     return Learner(network, settings, clips)
 
 
-def _finish(learner: Learner, out: Path, init: str | Path | C3D | None) -> TrainResult:
+def _finish(learner: Learner, out: Path, init: str | Path | C3D | None, leaks: int) -> TrainResult:
     """Save the best weights as a folder, and the results on every part of the data that was held out."""
     best = torch.load(out / "checkpoints" / BEST, map_location="cpu", weights_only=True)
     learner.load_state_dict(best["state_dict"])
@@ -149,6 +163,7 @@ def _finish(learner: Learner, out: Path, init: str | Path | C3D | None) -> Train
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "training_videos": len(clips.of("train")),
         "unreadable": clips.frames.problems,
+        "leaking_sources": leaks,
     }
     for split in ("val", "test"):
         if clips.of(split):
@@ -166,5 +181,6 @@ def _finish(learner: Learner, out: Path, init: str | Path | C3D | None) -> Train
     }
     save_folder(network, out / "weights")
     with atomic_file(out / "metrics.json") as file:
-        file.write(json.dumps(metrics, indent=2, ensure_ascii=False).encode() + b"\n")
+        text = json.dumps(metrics, indent=2, ensure_ascii=False)
+        file.write(text.encode(errors="backslashreplace") + b"\n")  # paths that are not UTF-8, as JSON escapes them
     return TrainResult(out, out / "weights", metrics)

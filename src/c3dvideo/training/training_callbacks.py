@@ -43,9 +43,9 @@ class RunLog(Callback):
         last = learner.history[-1]
         write_table(self.out / "log.csv", list(last), learner.history)
         epoch = f"epoch {last['epoch'] + 1}/{trainer.max_epochs}"
-        if self.bar is not None:
+        if self.bar is not None and self.bar.drawn:
             self.bar.note(f"{epoch}, validation {last['val_accuracy']:.1%}")
-        if self.note is not None:
+        elif self.note is not None:
             self.note(
                 f"{epoch}: {last['updates']} updates, training loss {last['train_loss']:.3f}, validation loss "
                 f"{last['val_loss']:.3f}, validation accuracy {last['val_accuracy']:.1%}"
