@@ -4,6 +4,7 @@ for number, result in in_parallel(measure, videos, workers=4, description="measu
     ...
 """
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -11,6 +12,9 @@ from typing import TypeVar
 
 from c3dvideo.errors import C3DVideoError, StoreError
 from c3dvideo.progress import Bar, progress
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""Errors of writing only, so they are never about the video that a job reads."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -21,9 +25,9 @@ def in_parallel(
 ) -> Iterator[tuple[int, Result | C3DVideoError]]:
     """Pairs of a job's number and its result, or the error that it raised, in the order in which the jobs finish.
 
-    An error that is no C3DVideoError becomes one, so that no job stops the others; a library may raise anything about
-    a damaged video. Only StoreError is raised: where nothing can be written, no later job can succeed. At most twice as
-    many results as there are workers wait for the caller.
+    An error that is no C3DVideoError becomes one, so that no job stops the others: a library may raise anything about
+    a damaged video. Raised are only StoreError and the OSErrors of a full or read-only disk, with which no later job
+    could succeed. At most twice as many results as there are workers wait for the caller.
     """
     with progress(description, total=len(jobs), unit=unit) as bar:
         if workers <= 1 or len(jobs) < 2:
@@ -65,6 +69,8 @@ def _result_of(call: Callable[[], Result]) -> Result | C3DVideoError:
     except C3DVideoError as error:
         return error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
         wrapped = C3DVideoError(f"unexpected {type(error).__name__}: {str(error).strip() or 'no message'}")
         wrapped.__cause__ = error
         return wrapped

@@ -217,10 +217,46 @@ def test_cache_outlives_a_kill_and_serves_other_data_sets(
     with pixels.open("ab") as file, index.open("a") as lines:  # killed while it wrote
         file.write(b"half a video")
         lines.write('{"key": "x", "off')
+    (cache / ".decoding").mkdir()
+    (cache / ".decoding/0").write_bytes(b"half a video")
     load_frames(dataset, profile, cache=cache)
+    assert not (cache / ".decoding").exists()
     monkeypatch.setattr("c3dvideo.training.frames._decode_into", None)  # nothing is decoded twice
     again = load_frames(dataset, profile, cache=cache)
     assert (again.clip(1, np.arange(9)) == expected).all()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\xff\xfe no text\n",
+        b'{"key": "x", "offset": 0\n',
+        b'{"key": "x", "offset": 900000000000, "n_frames": 4}\n',
+        b'{"key": "x", "offset": -3, "n_frames": 4}\n',
+        b'{"key": "x", "offset": "0", "n_frames": 4}\n',
+        b'{"key": "x", "offset": 0, "n_frames": 1e999}\n',
+        b'{"key": "x", "offset": 10, "n_frames": 9}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+    ids=["no text", "cut", "far", "negative", "text", "infinite", "overlapping", "deep"],
+)
+def test_a_damaged_index_is_mended(tmp_path: Path, moving_square: Callable[..., Path], damage: bytes) -> None:
+    """Of two entries that claim the same frames neither is believed, and what is not believed is decoded again."""
+    dataset, profile = generated(tmp_path / "v", moving_square), scratch_profile(make_settings(crop_size=32))
+    expected = load_frames(dataset, profile)
+    cache = tmp_path / "cache"
+    load_frames(dataset, profile, cache=cache)
+    (index,) = cache.glob("*.jsonl")
+    lines = index.read_bytes().splitlines(keepends=True)
+    index.write_bytes(lines[0] + damage + b"".join(lines[1:]))
+    for _ in range(2):
+        found = load_frames(dataset, profile, cache=cache)
+        assert found.n_frames.tolist() == [8, 9, 10]
+        for example, n_frames in enumerate(found.n_frames):
+            whole = np.arange(n_frames)
+            assert (found.clip(example, whole) == expected.clip(example, whole)).all()
+    assert damage not in index.read_bytes()
+    assert next(cache.glob("*.u8")).stat().st_size < 60 * 5439
 
 
 def test_when_no_video_can_be_read_the_first_reason_is_told(tmp_path: Path) -> None:
@@ -240,5 +276,7 @@ def test_a_full_disk_is_named(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("c3dvideo.training.frames._decode_into", full)
-    with pytest.raises(StoreError, match=r"frames cannot be kept in .*cache: No space left.* takes 5,439 bytes"):
+    with pytest.raises(
+        StoreError, match=r"frames cannot be kept in .*cache: the disk is full\. A frame takes 5,439 bytes"
+    ):
         load_frames(dataset, profile, cache=tmp_path / "cache")

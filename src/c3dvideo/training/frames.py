@@ -4,31 +4,35 @@
     frames.clip(3, np.arange(16))                    # uint8 (16, 3, 128, 171) from a memory map
     frames.problems                                  # {"bad.mp4": "the file is damaged ..."}
 
-A cache is a folder: `<profile>.u8`, all frames one after another, and `<profile>.jsonl`, one line a video with the hash
-of its bytes. What is in it is never decoded again, whatever the data set that names it; a run that is killed while it
-fills the cache loses at most the videos it was at. Without a cache, frames are counted first and decoded at each use.
+A cache is a folder with two files per profile: `<profile>.u8`, all frames one after another, and `<profile>.jsonl`, one
+line per video with the hash of its bytes. A video in it is never decoded again, whatever data set names it. A run that
+is killed while it fills the cache loses at most the videos that it was decoding. Without a cache, frames are counted
+first and decoded at each use.
 """
 
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from c3dvideo.datasets.examples import Dataset, Example
 from c3dvideo.errors import C3DVideoError, DatasetError, DecodeError, StoreError
+from c3dvideo.files import atomic_file, os_reason
 from c3dvideo.parallel import in_parallel
+from c3dvideo.reading import ForeignFile, read_json_lines
 from c3dvideo.training.sampling import Ints, Pixels
 from c3dvideo.video.content import content_sha256
 from c3dvideo.video.preprocess import Profile
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+INDEX_BYTES = 1 << 30
+"""Largest index of a cache: about seven million videos."""
 
 
 class Frames:
@@ -102,8 +106,9 @@ def load_frames(
                 frames = _fill(dataset, profile, folder, workers=workers, description=description)
         except OSError as error:
             raise StoreError(
-                f"the decoded frames cannot be kept in {folder}: {error.strerror}; a frame takes "
-                f"{3 * profile.resize_height * profile.resize_width:,} bytes. Make room, choose another cache, or none"
+                f"the decoded frames cannot be kept in {folder}: {os_reason(error)}. A frame takes "
+                f"{3 * profile.resize_height * profile.resize_width:,} bytes; make room, choose another folder as "
+                "`cache=`, or keep none with `cache=none`"
             ) from error
     if not frames.n_frames.any():
         path, problem = next(iter(frames.problems.items()))
@@ -121,24 +126,27 @@ def _fill(dataset: Dataset, profile: Profile, folder: Path, *, workers: int, des
     resizing = {k: v for k, v in asdict(profile).items() if k in ("channel_order", "interpolation") or "resize" in k}
     name = hashlib.sha256(json.dumps(resizing, sort_keys=True).encode()).hexdigest()[:16]
     memory, index = folder / f"{name}.u8", folder / f"{name}.jsonl"
-    known = _read_index(index)
     frame_bytes = 3 * stored_size(profile)[0] * stored_size(profile)[1]
+    n_stored = memory.stat().st_size // frame_bytes if memory.exists() else 0
+    known = _read_index(index, n_stored)
     used = max((entry["offset"] + entry["n_frames"] for entry in known.values()), default=0)
     keys, problems = _keys(dataset)
     failures: dict[str, str] = {}
     todo = {key: example for key, example in zip(keys, dataset.examples, strict=True) if key and key not in known}
+    order = list(todo)
     with (
-        tempfile.TemporaryDirectory(dir=folder) as scratch,
+        _scratch(folder) as scratch,
         memory.open("r+b" if memory.exists() else "w+b") as pixels,
         index.open("a", encoding="utf-8") as lines,
     ):
         pixels.truncate(used * frame_bytes)
         pixels.seek(used * frame_bytes)
-        jobs = [(dataset.source(e), profile, _span(e), Path(scratch, str(n))) for n, e in enumerate(todo.values())]
+        jobs = [(dataset.source(e), profile, _span(e), scratch / str(n)) for n, e in enumerate(todo.values())]
         for number, result in in_parallel(_decode_into, jobs, workers=workers, description=f"decoding {description}"):
-            key = list(todo)[number]
+            key = order[number]
             if isinstance(result, C3DVideoError):
                 failures[key] = str(result)
+                jobs[number][3].unlink(missing_ok=True)
                 continue
             with jobs[number][3].open("rb") as decoded:
                 shutil.copyfileobj(decoded, pixels, 1 << 22)
@@ -150,6 +158,18 @@ def _fill(dataset: Dataset, profile: Profile, folder: Path, *, workers: int, des
             used += result
     problems |= {e.path: failures[key] for e, key in zip(dataset.examples, keys, strict=True) if key in failures}
     return Frames(dataset, profile, [known.get(key) if key else None for key in keys], problems, memory)
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for videos that are being decoded, empty at first: what a killed run left in it is deleted."""
+    scratch = folder / ".decoding"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _keys(dataset: Dataset) -> tuple[list[str], dict[str, str]]:
@@ -172,20 +192,37 @@ def _keys(dataset: Dataset) -> tuple[list[str], dict[str, str]]:
     return keys, problems
 
 
-def _read_index(index: Path) -> dict[str, dict[str, Any]]:
-    """The entries of an index; a last line that a killed run left half-written is cut off."""
-    known: dict[str, dict[str, Any]] = {}
+def _read_index(index: Path, n_stored: int) -> dict[str, dict[str, Any]]:
+    """The entries of an index of `n_stored` frames. Damaged ones are left out and deleted, so they are decoded again.
+
+    A killed run leaves a last line that is cut short. Other damage shows as a line that is no JSON, or as frames that
+    the cache does not have or that two videos claim.
+    """
     if not index.exists():
-        return known
-    whole = []
-    for line in index.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break
-        entry = json.loads(line)
-        known[entry["key"]] = entry
-        whole.append(line)
-    index.write_text("".join(whole), encoding="utf-8")
+        return {}
+    file = ForeignFile(index, error=StoreError, expected="the index of a frame cache", advice="delete the cache")
+    entries, damaged = read_json_lines(file, max_bytes=INDEX_BYTES)
+    whole = [entry for entry in entries if _is_entry(entry, n_stored)]
+    by_place = sorted(whole, key=lambda entry: (entry["offset"], entry["n_frames"]))
+    clashing = {
+        id(entry)
+        for one, other in pairwise(by_place)
+        if one["key"] != other["key"] and one["offset"] + one["n_frames"] > other["offset"]
+        for entry in (one, other)
+    }
+    known = {entry["key"]: entry for entry in whole if id(entry) not in clashing}
+    if damaged or len(known) < len(entries):
+        with atomic_file(index) as stream:
+            stream.write("".join(json.dumps(entry) + "\n" for entry in known.values()).encode())
     return known
+
+
+def _is_entry(entry: dict[str, Any], n_stored: int) -> bool:
+    """Whether an entry has a key and a place inside the cache."""
+    offset, n_frames = entry.get("offset"), entry.get("n_frames")
+    if type(offset) is not int or type(n_frames) is not int or not isinstance(entry.get("key"), str):
+        return False
+    return offset >= 0 and n_frames > 0 and offset + n_frames <= n_stored
 
 
 def _measure(
