@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -122,3 +123,20 @@ def test_the_module_is_the_command() -> None:
     ]
     assert shown[0] == shown[1]
     assert re.fullmatch(r"c3dvideo \d+\.\d+\.\d+\n", shown[0])
+
+
+def test_names_that_are_not_utf8_are_printed_on_any_terminal(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, c3dvideo.cli as cli, typer\n"
+        "from c3dvideo.cli.output import print_json\n"
+        "name = os.fsdecode(b'caf\\xe9')\n"
+        "@cli.app.command('names')\n"
+        "def names():\n    typer.echo(name); print_json({name: '\\u00e9'})\n"
+        "sys.argv = ['c3dvideo', 'names']; cli.main()"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    first, document = done.stdout.decode().split("\n", 1)
+    assert first == r"caf\udce9"
+    assert {os.fsencode(name): value for name, value in json.loads(document).items()} == {b"caf\xe9": "é"}

@@ -8,6 +8,7 @@ line on stderr; `--debug` shows the traceback), 2 wrong usage, 3 finished but so
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -63,6 +64,8 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     arguments, debug = _take_debug(sys.argv[1:])
     speak_for(_command(arguments))
     try:

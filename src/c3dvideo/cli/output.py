@@ -17,6 +17,8 @@ import typer
 _OTHER_NAMES = {"layers": "layer"}
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)=([^`]*)`")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 _flags: dict[str, str] = {}
 
 
@@ -40,8 +42,12 @@ def note(text: str) -> None:
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on stdout; NaN and infinity, which JSON lacks, become null."""
-    typer.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False))
+    """Print one JSON document on stdout; NaN and infinity, which JSON lacks, become null.
+
+    A byte of a file name that is not UTF-8 is a surrogate in Python, and an escape such as `udce9` in the document.
+    """
+    text = json.dumps(_plain(document), indent=2, ensure_ascii=False)
+    typer.echo(_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def _longest(names: list[str]) -> str:
