@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import resource
 import select
 import shutil
@@ -57,14 +58,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="Random seed.")
     parser.add_argument("--limit", type=float, default=30.0, help="Seconds after which a file counts as a hang.")
     parser.add_argument("--memory", type=float, default=700.0, help="MiB that reading one file may take.")
-    parser.add_argument("--only", default="", help="Kinds whose name contains this, or KIND:NUMBER for one input.")
+    parser.add_argument(
+        "--only", default="", help="Kinds whose name matches this regular expression, or KIND:NUMBER for one input."
+    )
     parser.add_argument("--fast", action="store_true", help="Leave out weights and videos.")
     parser.add_argument("--json", action="store_true", help="Print the counts as JSON.")
     return parser.parse_args()
 
 
 def _is_chosen(kind: Kind, options: argparse.Namespace) -> bool:
-    return options.only.split(":")[0] in kind.name and not (options.fast and kind.slow)
+    name = options.only.rpartition(":")[0]
+    if name:
+        return kind.name == name
+    return re.search(options.only, kind.name) is not None and not (options.fast and kind.slow)
 
 
 def _damaged(kind: Kind, good: bytes, seed: int, number: int) -> bytes:
