@@ -362,3 +362,17 @@ def test_a_video_without_the_layer_fails_alone(tmp_path: Path, video, feature_fo
     summary = convert(folder, to="npy", out=tmp_path / "out", layers=["fc6"])
     assert list(summary.failures) == ["a.mp4"]
     assert "a.mp4 has no layer 'fc6', only conv" in summary.failures["a.mp4"]
+
+
+@pytest.mark.parametrize("out", ["x" * 300, "a\0b", "\ud800", "loop/x", "file/x"])
+@pytest.mark.parametrize("to", WRITERS)
+def test_a_place_that_no_file_can_have_is_one_sentence(
+    tmp_path: Path, video, feature_folder, to: str, out: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    options = {"pca": 2} if to == "activitynet" else {}
+    with pytest.raises(C3DVideoError) as raised:
+        run(feature_folder(video("a.mp4", n_clips=40, layers=shape_for(to))), to, tmp_path / out, **options)
+    assert "\n" not in str(raised.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "file", "loop"]

@@ -11,6 +11,7 @@ raises OutputConflictError, unless `overwrite`. docs/formats.md describes every 
 """
 
 import errno
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -31,6 +32,7 @@ from c3dvideo.features.convert.segments import ucf_crime_writer
 from c3dvideo.features.convert.spans import tall_hdf5_writer, tall_writer
 from c3dvideo.features.convert.tables import csv_writer, parquet_writer
 from c3dvideo.features.store import list_features, read_features, read_layer_names
+from c3dvideo.files import writing
 from c3dvideo.progress import track
 
 __all__ = [
@@ -220,8 +222,9 @@ def _own_files() -> Iterator[Callable[[Path], Path]]:
     new: list[Path] = []
 
     def own(path: Path) -> Path:
-        if not path.exists():
-            new.append(path)
+        with writing(path):
+            if not path.exists():
+                new.append(path)
         return path
 
     try:
@@ -234,11 +237,13 @@ def _own_files() -> Iterator[Callable[[Path], Path]]:
 
 
 def _check_out(folder: Path, out: Path, *, one_file: bool) -> None:
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(f"`out=` {out} lies in the feature folder {folder}: choose another place")
-    if one_file and out.is_dir():
+    with writing(out):  # whose name may be one that no file can have
+        if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+            raise UsageError(f"`out=` {out} lies in the feature folder {folder}: choose another place")
+        is_folder, exists = out.is_dir(), out.exists()
+    if one_file and is_folder:
         raise UsageError(f"`out=` {out} is a folder, this format is one file: name the file")
-    if not one_file and out.exists() and not out.is_dir():
+    if not one_file and exists and not is_folder:
         raise UsageError(f"`out=` {out} is a file, this format is a folder of files: name the folder")
 
 
