@@ -55,7 +55,7 @@ def test_recognition_by_the_network_draws_clips(run: Run, features: Path, tmp_pa
     names = tmp_path / "classes.txt"
     names.write_text("\n".join(reversed(CLASSES)))
     assert json.loads(run(*words, "--classes", names)[1])["video@1"] == 0.0
-    assert "expected class names" in run(*words, "--classes", "none.txt")[2]
+    assert "expected a file of class names" in run(*words, "--classes", "none.txt")[2]
 
 
 def test_official_splits_are_averaged_over_three_and_matched_without_suffix(

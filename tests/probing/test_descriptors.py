@@ -87,7 +87,7 @@ def test_a_video_without_a_clip_is_left_out(feature_folder: Writer, tmp_path: Pa
         ("name,x\na,1\n", "expected a header path"),
         ("path,x\na,hello\n", "line 2.*expected numbers"),
         ("path,x\n", "no row"),
-        ("path,x,y\na,1,2\nb,1\n", "different lengths"),
+        ("path,x,y\na,1,2\nb,1\n", r"t\.csv, line 3: a cell is empty; expected numbers"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_sources_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no features"):
         read_descriptors([tmp_path])
     (tmp_path / "x.npy").write_bytes(b"no")
-    with pytest.raises(StoreError, match=r"no readable \.npy"):
+    with pytest.raises(StoreError, match=r"is not an \.npy array of features"):
         read_descriptors([tmp_path / "x.npy"])
     np.save(tmp_path / "m.npy", np.zeros((3, 2)))
     with pytest.raises(StoreError, match="each of the 1 rows"):

@@ -126,7 +126,7 @@ def test_a_class_with_fewer_groups_than_folds_lowers_the_folds() -> None:
 
 def test_a_class_of_one_group_is_named_and_works_with_c_given() -> None:
     data = labelled(12, per_group=4)  # one group a class
-    with pytest.raises(DatasetError, match=r"class 'class 0' has videos of one source only \(4 videos\).*--penalty"):
+    with pytest.raises(DatasetError, match=r"class 'class 0' has videos of one source only \(4 videos\).*`penalty=1`"):
         fit_probe(data)
     assert fit_probe(data, penalty=1.0).penalty == 1.0
 
@@ -176,6 +176,46 @@ def test_a_file_that_is_no_probe_is_refused(content: bytes | None, tmp_path: Pat
         path.write_bytes(content)
     with pytest.raises(StoreError, match="c3dvideo probe fit"):
         Probe.load(path)
+
+
+def test_whatever_bytes_a_probe_holds_loading_raises_store_errors_only(tmp_path: Path) -> None:
+    fit_probe(labelled(), penalty=1.0).save(tmp_path / "p.npz")
+    whole = (tmp_path / "p.npz").read_bytes()
+    generator, refused = np.random.default_rng(0), 0
+    for _ in range(300):
+        damaged = bytearray(whole[: generator.integers(len(whole) + 1)] if generator.random() < 0.3 else whole)
+        for place in generator.integers(0, max(len(damaged), 1), 4)[: len(damaged)]:
+            damaged[place] = generator.integers(256)
+        (tmp_path / "q.npz").write_bytes(damaged)
+        try:
+            Probe.load(tmp_path / "q.npz").predict(labelled().matrix)
+        except StoreError:
+            refused += 1
+    assert refused > 200
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ["a", "a", "b"]}, "expected 3 different names"),
+        ({"classes": 7}, "expected 3 different names"),
+        ({"parts": []}, "its parts have no numbers, its coefficients 20"),
+        ({"parts": [{"layer": "fc6", "width": 10**12, "settings": {}}]}, "its parts have 1000000000000 numbers"),
+        ({"parts": [{"layer": "fc6"}]}, "it has no 'width'"),
+        ({"penalty": None}, "is not a probe"),
+        ({"accuracies": [1]}, "is not a probe"),
+    ],
+)
+def test_a_probe_whose_description_does_not_fit_is_refused(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    fit_probe(labelled(), penalty=1.0).save(tmp_path / "p.npz")
+    with np.load(tmp_path / "p.npz") as arrays:
+        stored = dict(arrays)
+    description = json.loads(str(stored["probe"])) | change
+    np.savez(tmp_path / "q.npz", **(stored | {"probe": np.array(json.dumps(description))}))
+    with pytest.raises(StoreError, match=message):
+        Probe.load(tmp_path / "q.npz")
 
 
 @pytest.mark.parametrize("penalty", [0.0, -1.0, float("nan")])

@@ -24,6 +24,7 @@ from c3dvideo.network.folder import read_config
 from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, clip_vectors, some, unit_rows
 from c3dvideo.probing.probe import fit_probe, group_folds
 from c3dvideo.progress import track
+from c3dvideo.reading import ForeignFile, read_lines
 
 # With fewer classes, five guesses hold the right one in half of the cases or more, and the figure says little.
 FEWEST_CLASSES_FOR_TOP5 = 10
@@ -164,12 +165,7 @@ def read_class_names(source: str | Path) -> list[str]:
     source = Path(source)
     if source.is_dir():
         return list(read_config(source)["classes"])
-    if not source.is_file():
-        raise UsageError(f"there is no file or weights folder {source}; expected class names, one per line")
-    try:
-        return source.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{source} is not UTF-8 text ({error.reason}); expected class names, one per line") from error
+    return read_lines(ForeignFile(source, error=UsageError, expected="a file of class names, one per line"))
 
 
 def average(reports: Sequence[Report]) -> Report:

@@ -9,7 +9,6 @@ pictures and tables are written.
 """
 
 import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ import numpy as np
 
 from c3dvideo.datasets.examples import Example
 from c3dvideo.evaluation.paper import COMPACTNESS_POINTS, comparison
-from c3dvideo.files import atomic_file
+from c3dvideo.files import atomic_file, atomic_text
 from c3dvideo.plots import draw_confusion, draw_curves, draw_roc
 from c3dvideo.probing.descriptors import source_of
 
@@ -112,10 +111,8 @@ def write_report(report: Mapping[str, Any], out: str | Path) -> None:
 
 def write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file, complete or not at all; raises StoreError when it cannot be written."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([header, *rows])
-    with atomic_file(path) as file:
-        file.write(text.getvalue().encode())
+    with atomic_text(path) as file:
+        csv.writer(file).writerows([header, *rows])
 
 
 def _baselines(report: Mapping[str, Any], ours: Mapping[str, float]) -> dict[str, dict[str, float]]:

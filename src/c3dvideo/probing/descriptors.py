@@ -1,16 +1,15 @@
-"""One descriptor a video, from folders of features and from other tables, beside its label.
+"""One descriptor per video, from folders of features and from other tables, beside its label.
 
     table = read_descriptors(["features/", "idt.csv"], layers=["fc6"])
     labelled = join(table, read_csv("labels.csv"))
     labelled.matrix, labelled.labels                     # float32 (n, D), str (n,)
 
 Several sources are concatenated, each L2-normalised by itself: the paper's three networks together, or C3D with
-improved dense trajectories (section 4). A source is a folder that `c3dvideo extract` wrote, a folder of one .npy a
+improved dense trajectories (section 4). A source is a folder that `c3dvideo extract` wrote, a folder with one .npy per
 video (`sub/a.mp4.npy`), a CSV whose first column is `path` and whose others are numbers, or an .npy matrix with one row
-for each row of the labels file.
+per row of the labels file.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,9 @@ from c3dvideo.datasets.splits import with_groups
 from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.features.store import Manifest, descriptor, list_features, read_features, read_manifest, read_metadata
 from c3dvideo.progress import track
+from c3dvideo.reading import ForeignFile
+from c3dvideo.reading_arrays import read_npy
+from c3dvideo.reading_tables import csv_columns, csv_rows
 
 Array = np.ndarray[Any, Any]
 _NOT_COMPARED = ("layers", "pool", "precision")
@@ -32,7 +34,7 @@ _NOT_COMPARED = ("layers", "pool", "precision")
 
 @dataclass(frozen=True)
 class Part:
-    """One block of columns: the layer (or the table's stem) it came from, its width, and how it was extracted."""
+    """One block of columns: its layer (or the stem of its table), its width, and the settings of its extraction."""
 
     layer: str
     width: int
@@ -41,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Descriptors:
-    """Float32 (n, D), one row a name, every part L2-normalised."""
+    """Descriptors of videos: float32 (n, D), one row per name, every part L2-normalised."""
 
     names: tuple[str, ...]
     matrix: Array
@@ -50,7 +52,7 @@ class Descriptors:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Descriptors beside the example each belongs to, and the names that had only one of the two."""
+    """Descriptors beside their examples, and the names of videos with features or a label only."""
 
     matrix: Array
     parts: tuple[Part, ...]
@@ -74,12 +76,12 @@ class Labelled:
         return np.array([source_of(example) for example in self.examples])
 
     def rows(self, keep: Array) -> "Labelled":
-        """These rows only; keep: indices or a mask."""
+        """The chosen rows; keep: indices or a mask."""
         chosen = np.arange(len(self.examples))[keep]
         return replace(self, matrix=self.matrix[chosen], examples=tuple(self.examples[i] for i in chosen))
 
     def preferred_part(self, split: str, preferred: Sequence[str]) -> "Labelled":
-        """The rows of `split`; "" takes the first of `preferred` that occurs, or else, like "all", every row."""
+        """The rows of `split`; "" takes the first of `preferred` that occurs; "all", or "" without one, every row."""
         found = {example.split for example in self.examples}
         chosen = split or next((name for name in preferred if name in found), "all")
         return self if chosen == "all" else self.part(chosen)
@@ -102,7 +104,7 @@ def read_labelled(
 ) -> Labelled:
     """The descriptors in `sources` beside their labels.
 
-    labels: a CSV path,label[,split][,group]; None takes the folder each video lies in.
+    labels: a CSV path,label[,split][,group]; None takes the folder of each video as its label.
     group_pattern: a regular expression whose first group, in a video's path, names its source video.
     """
     dataset = None
@@ -119,12 +121,12 @@ def read_labelled(
 def read_descriptors(
     sources: Sequence[str | Path], *, layers: Sequence[str] = (), row_names: Sequence[str] = ()
 ) -> Descriptors:
-    """The descriptors of every video that all sources have, one block of columns a source.
+    """The descriptors of every video that all sources have, one block of columns per source.
 
     layers: one for all feature folders, or one for each; none takes fc6, or the only layer there is.
-    row_names: the videos that the rows of an .npy matrix belong to.
-    Raises StoreError for a source that cannot be read or holds other than finite numbers, UsageError for a layer that
-    is not there.
+    row_names: the names of the videos of an .npy matrix, row by row.
+    Raises StoreError for a source that cannot be read or holds NaN or infinite numbers, UsageError for a layer that is
+    not stored.
     """
     if not sources:
         raise UsageError("no features were named; expected at least one folder or table")
@@ -144,7 +146,7 @@ def read_descriptors(
 
 
 def join(descriptors: Descriptors, dataset: Dataset) -> Labelled:
-    """The rows that have a label, in the order of the labels; raises DatasetError when there are none."""
+    """The descriptors of labelled videos, in the order of the labels; raises DatasetError when there are none."""
     examples = {PurePosixPath(example.path).as_posix(): example for example in dataset.examples}
     if len(examples) < len(dataset.examples):
         raise DatasetError("the labels give several parts of one video; a descriptor is of a whole video")
@@ -167,10 +169,10 @@ def join(descriptors: Descriptors, dataset: Dataset) -> Labelled:
 
 
 def labels_from_folders(names: Sequence[str]) -> Dataset:
-    """Labels that are the name of the folder each video lies in: "sub/walking/a.mp4" shows "walking"."""
+    """Labels by the folder of each video: the label of "sub/walking/a.mp4" is "walking"."""
     loose = [name for name in names if "/" not in name]
     if loose:
-        raise DatasetError(f"{len(loose)} videos lie in no folder, so have no label: {some(loose)}")
+        raise DatasetError(f"{len(loose)} videos lie in no folder and so have no label: {some(loose)}")
     examples = tuple(Example(name, PurePosixPath(name).parent.name) for name in names)
     return Dataset(examples, tuple(sorted({example.label for example in examples})))
 
@@ -194,14 +196,14 @@ def source_by_name(path: str) -> str:
 
 
 def clip_vectors(array: Array) -> Array:
-    """One vector a clip, float32 (n_clips, D), of any stored layer: views averaged, channels and cells laid flat."""
+    """One vector per clip, float32 (n_clips, D), of any stored layer: views are averaged, the other axes flattened."""
     if array.ndim in (3, 6):
         array = array.mean(axis=1)
     return array.reshape(len(array), -1)
 
 
 def unit_rows(rows: Array) -> Array:
-    """Every row (n, D) divided by its L2 norm, float64; all-zero rows stay zero."""
+    """Rows (n, D) divided by their L2 norms, float64; all-zero rows stay zero."""
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     return rows / np.where(lengths == 0, 1.0, lengths)
 
@@ -210,8 +212,8 @@ def choose_layer(available: Sequence[str], wanted: str, where: str | Path) -> st
     """`wanted`, or when it is empty "fc6" or the only layer; raises UsageError when that leaves none."""
     chosen = wanted or ("fc6" if "fc6" in available else available[0] if len(available) == 1 else "")
     if chosen not in available:
-        asked = f"no layer {wanted!r}" if wanted else "several layers and no fc6"
-        raise UsageError(f"{where} has {asked}; it has {', '.join(available)}: choose with --layer")
+        problem = f"no layer {wanted!r}" if wanted else "several layers and no fc6"
+        raise UsageError(f"{where} has {problem}; it has {', '.join(available)}: choose with `layers=`")
     return chosen
 
 
@@ -233,7 +235,7 @@ def some(names: Sequence[str], limit: int = 3) -> str:
 
 
 def note_leftovers(labelled: Labelled) -> Iterator[str]:
-    """One line each for videos with features but no label, and the other way round."""
+    """One line about videos with features but no label, and one about labelled videos without features."""
     if labelled.unlabelled:
         yield f"{len(labelled.unlabelled)} videos have features but no label: {some(labelled.unlabelled)}"
     if labelled.featureless:
@@ -281,27 +283,38 @@ def _read_folder(folder: Path, layer: str) -> tuple[Part, dict[str, Array]]:
 
 
 def feature_settings(folder: str | Path) -> Mapping[str, Any]:
-    """How the features in a folder were extracted: from its manifest, or else from its first file; {} if unknown."""
+    """The settings of the features in a folder, from its manifest or else from its first file; {} if not recorded."""
     manifest = read_manifest(folder)
     if manifest is not None:
         return manifest.settings
     files = list_features(folder)
-    return dict(read_metadata(files[0][1]).get("settings", {})) if files else {}
+    settings = read_metadata(files[0][1]).get("settings") if files else None
+    return settings if isinstance(settings, dict) else {}
 
 
-def _read_table(file: Path) -> tuple[Part, dict[str, Array]]:
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream)
-        header = next(reader, [])
-        if header[:1] != ["path"] or len(header) < 2:
-            raise StoreError(f"{file} begins with {','.join(header)[:60]!r}; expected a header path,<name>,<name>...")
+def _read_table(path: Path) -> tuple[Part, dict[str, Array]]:
+    file = ForeignFile(
+        path,
+        error=StoreError,
+        expected="a table of features",
+        advice="expected a header path,<name>,<name>,... and one row per video",
+    )
+    columns = csv_columns(file)
+    if columns[:1] != ("path",) or len(columns) < 2:
+        raise file.wrong(f"it begins with {','.join(columns)[:60]!r}")
+    rows: dict[str, Array] = {}
+    for row in csv_rows(file, required=columns[:2]):
+        name = row.text("path")
+        if name in rows:
+            raise row.wrong(f"{name!r} has a row already; expected one row per video")
         try:
-            rows = {row[0]: np.array(row[1:], dtype=np.float64) for row in reader if row}
+            rows[name] = np.array(list(row.values.values())[1:], dtype=np.float64)
         except ValueError as error:
-            raise StoreError(f"{file} line {reader.line_num}: {error}; expected numbers behind the path") from error
+            reason = "a cell is empty" if "" in row.values.values() else str(error)
+            raise row.wrong(f"{reason}; expected numbers after the path") from error
     if not rows:
-        raise StoreError(f"{file} has a header and no row")
-    return Part(file.stem, 0, {}), rows
+        raise file.wrong("it has a header and no row")
+    return Part(path.stem, 0, {}), rows
 
 
 def _read_matrix(file: Path, row_names: Sequence[str]) -> tuple[Part, dict[str, Array]]:
@@ -313,11 +326,11 @@ def _read_matrix(file: Path, row_names: Sequence[str]) -> tuple[Part, dict[str, 
     return Part(file.stem, 0, {}), dict(zip(row_names, matrix.astype(np.float64), strict=True))
 
 
-def _load(file: Path) -> Array:
-    try:
-        array: Array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{file} is no readable .npy array: {error}") from error
+def _load(path: Path) -> Array:
+    file = ForeignFile(path, error=StoreError, expected="an .npy array of features")
+    array = read_npy(file)
+    if array.ndim < 1 or not array.size:
+        raise file.wrong(f"its shape is {array.shape}; expected one vector or rows of vectors")
     return array
 
 

@@ -4,13 +4,12 @@
     probe.save("actions.npz")
     Probe.load("actions.npz").predict(matrix)        # class names
 
-One squared-hinge SVM a class against the rest, as liblinear trains it, which the authors used. What is learned is a
-matrix and a vector; they are stored as plain arrays with a JSON description, no pickle.
+One squared-hinge SVM per class against the rest, trained by liblinear, which the authors used. A probe is a matrix and
+a vector; they are stored as plain arrays with a JSON description, without pickle.
 """
 
 import json
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,10 +28,12 @@ from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.files import atomic_file
 from c3dvideo.probing.descriptors import Array, Labelled, Part, settings_differences
 from c3dvideo.progress import progress
+from c3dvideo.reading import ForeignFile, parse_json, parsing
+from c3dvideo.reading_arrays import read_npz
 
 FORMAT = 1
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
-# Standardised rows are about as long as they have columns, not of length one, and want a C so much smaller.
+# Standardised rows have a squared length of about their number of columns instead of 1, so they need a smaller C.
 PENALTIES_STANDARDISED = tuple(penalty / 100000 for penalty in PENALTIES)
 _WIDE = 1500
 
@@ -41,9 +42,9 @@ _WIDE = 1500
 class Probe:
     """A fitted linear classifier: scores = descriptors @ coefficients.T + intercepts.
 
-    coefficients: float64 (n_classes, D). intercepts: float64 (n_classes,). parts: the blocks of columns it takes.
+    coefficients: float64 (n_classes, D). intercepts: float64 (n_classes,). parts: blocks of columns of a descriptor.
     penalty: the SVM's C. accuracies: mean cross-validated accuracy of each C that was tried, {} when C was given.
-    fitted_on: what it was fitted on, for the reader (counts, folds, whether columns were standardised).
+    fitted_on: numbers of videos, groups and folds, and whether columns were standardised.
     """
 
     classes: tuple[str, ...]
@@ -60,7 +61,7 @@ class Probe:
         return tuple(part.layer for part in self.parts)
 
     def scores(self, descriptors: Array) -> Array:
-        """Signed distances, float64 (n, n_classes), of descriptors (n, D): L2-normalised parts, side by side."""
+        """Signed distances, float64 (n, n_classes), of descriptors (n, D): L2-normalised parts, concatenated."""
         if descriptors.ndim != 2 or descriptors.shape[1] != self.coefficients.shape[1]:
             widths = " + ".join(f"{part.layer} {part.width}" for part in self.parts)
             raise UsageError(f"descriptors are {descriptors.shape}; this probe takes (n, {widths})")
@@ -73,7 +74,7 @@ class Probe:
         return names
 
     def check_parts(self, parts: Sequence[Part]) -> None:
-        """Raise UsageError unless the features were extracted as those that the probe was fitted on."""
+        """Raise UsageError unless the features have the layers, widths and settings that the probe was fitted on."""
         ours = [(part.layer, part.width) for part in self.parts]
         given = [(part.layer, part.width) for part in parts]
         if [width for _, width in ours] != [width for _, width in given]:
@@ -104,31 +105,32 @@ class Probe:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """The probe stored in a file; raises StoreError when it is missing, damaged or something else."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                description = json.loads(str(arrays["probe"]))
-                return cls(
-                    classes=tuple(description["classes"]),
-                    coefficients=arrays["coefficients"],
-                    intercepts=arrays["intercepts"],
-                    parts=tuple(Part(**part) for part in description["parts"]),
-                    penalty=description["penalty"],
-                    accuracies={float(key): value for key, value in description["accuracies"].items()},
-                    fitted_on=description["fitted_on"],
-                )
-        except FileNotFoundError as error:
-            raise StoreError(f"there is no probe {path}; make one with: c3dvideo probe fit") from error
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise StoreError(
-                f"{path} is no probe ({type(error).__name__}: {error}); make one with: c3dvideo probe fit"
-            ) from error
+        file = ForeignFile(
+            path, error=StoreError, expected="a probe", advice="make one with `c3dvideo probe fit FEATURES --out FILE`"
+        )
+        with read_npz(file) as arrays:
+            description = parse_json(arrays.text("probe"), file)
+            coefficients = arrays.array("coefficients", kinds="f", shape=(None, None)).astype(np.float64)
+            intercepts = arrays.array("intercepts", kinds="f", shape=(len(coefficients),)).astype(np.float64)
+        if not (np.isfinite(coefficients).all() and np.isfinite(intercepts).all()):
+            raise file.wrong("it holds NaN or infinite coefficients")
+        with parsing(file):
+            return cls(
+                classes=_class_names(description["classes"], len(coefficients), file),
+                coefficients=coefficients,
+                intercepts=intercepts,
+                parts=_parts(description["parts"], coefficients.shape[1], file),
+                penalty=float(description["penalty"]),
+                accuracies={float(key): float(value) for key, value in dict(description["accuracies"]).items()},
+                fitted_on=dict(description["fitted_on"]),
+            )
 
 
 class RowSpan(BaseEstimator, TransformerMixin):  # type: ignore[misc]
-    """Rotates rows into the space that the training rows span, when they are fewer than their columns.
+    """Rotates rows into the space that the training rows span, when there are fewer rows than columns.
 
-    A linear SVM sees inner products only, so this is the same problem in fewer numbers: 420 videos of 4096 become 420 x
-    420, and a weight vector w there is `basis_ @ w` here.
+    A linear SVM depends on inner products only, so this is the same problem in fewer numbers: 420 videos of 4096
+    numbers become 420 x 420. A weight vector w in that space is `basis_ @ w` in the original one.
     """
 
     def fit(self, rows: Array, labels: Any = None) -> Self:
@@ -150,13 +152,12 @@ def fit_probe(
     standardise: bool = False,
     seed: int = 0,
 ) -> Probe:
-    """A probe of these descriptors.
+    """A probe fitted on these descriptors.
 
-    penalty: the SVM's C; None takes the one of `penalties` (by default those above) that classifies best in
-        cross-validation (the smallest of equals), with whole groups held out. A class with fewer groups than `folds`
-        lowers the number of folds.
-    standardise: give every column zero mean and unit variance first; the paper does not.
-    Raises DatasetError for fewer than two classes, or, when C has to be chosen, for a class of one group.
+    penalty: the SVM's C; None takes the best of `penalties` in cross-validation with whole groups held out (the
+        smallest of equals). penalties: none means PENALTIES. folds: lowered to the number of groups of the smallest
+        class. standardise: give every column zero mean and unit variance first; the paper does not.
+    Raises DatasetError for fewer than two classes, or, when C has to be chosen, for a class with one group.
     """
     rows, labels = labelled.matrix.astype(np.float64), labelled.labels
     if len(set(labels)) < 2:
@@ -192,10 +193,10 @@ def fit_probe(
 
 
 def group_folds(labels: Array, groups: Array, *, folds: int, seed: int = 0) -> list[tuple[Array, Array]]:
-    """(train, test) rows of `folds` parts, or fewer, that share no group and keep the class shares as even as can be.
+    """(train, test) rows of each of `folds` folds that share no group and have class shares as even as possible.
 
-    The number of folds is lowered to the number of groups of the smallest class. Raises DatasetError for a class that
-    has a single group, or when some training part would lack a class.
+    The number of folds is lowered to the number of groups of the smallest class. Raises DatasetError for a class with a
+    single group, or when some training part would lack a class.
     """
     if folds < 2:
         raise UsageError(f"{folds} folds; expected at least 2")
@@ -204,7 +205,7 @@ def group_folds(labels: Array, groups: Array, *, folds: int, seed: int = 0) -> l
     if n_groups[scarce] < 2:
         raise DatasetError(
             f"class {scarce!r} has videos of one source only ({(labels == scarce).sum()} videos), so it cannot be both "
-            "trained and tested; add videos of other sources, or give C (--penalty 1)"
+            "trained and tested; add videos of other sources, or set C (`penalty=1`)"
         )
     splitter = StratifiedGroupKFold(min(folds, n_groups[scarce]), shuffle=True, random_state=seed)
     with warnings.catch_warnings():
@@ -215,13 +216,14 @@ def group_folds(labels: Array, groups: Array, *, folds: int, seed: int = 0) -> l
         if lacking or not len(test):
             what = f"would train without class {lacking[0]!r}" if lacking else "would test nothing"
             raise DatasetError(
-                f"a fold {what}: {len(set(groups))} groups hold {len(n_groups)} classes; use fewer folds, or give C"
+                f"a fold {what}: {len(set(groups))} groups hold {len(n_groups)} classes; use fewer folds, or set C "
+                "(`penalty=1`)"
             )
     return parts
 
 
 def fit_svm(rows: Array, labels: Array, penalty: float, *, seed: int = 0) -> LinearSVC:
-    """A one-against-rest linear SVM: the dual solver for many columns, the primal one else or if that stalls."""
+    """A one-against-rest linear SVM, by the dual solver for many columns, or else, or if that stalls, by the primal."""
     if not penalty > 0:
         raise UsageError(f"the SVM's C is {penalty}; expected a number above 0")
     if rows.shape[1] > _WIDE:
@@ -235,10 +237,28 @@ def fit_svm(rows: Array, labels: Array, penalty: float, *, seed: int = 0) -> Lin
 
 
 def one_against_rest(svm: LinearSVC) -> tuple[Array, Array]:
-    """Coefficients (n_classes, D) and intercepts (n_classes,), with two rows also where there are two classes."""
+    """Coefficients (n_classes, D) and intercepts (n_classes,), also for two classes, where liblinear stores one row."""
     if len(svm.classes_) == 2:
         return np.concatenate([-svm.coef_, svm.coef_]), np.concatenate([-svm.intercept_, svm.intercept_])
     return svm.coef_, svm.intercept_
+
+
+def _class_names(names: Any, n: int, file: ForeignFile) -> tuple[str, ...]:
+    """The class names of a stored probe: `n` different strings."""
+    if not isinstance(names, list) or len(names) != n or len({name for name in names if isinstance(name, str)}) != n:
+        raise file.wrong(f"its classes are {str(names)[:60]}; expected {n} different names")
+    return tuple(names)
+
+
+def _parts(parts: Any, width: int, file: ForeignFile) -> tuple[Part, ...]:
+    """The parts of a stored probe, whose widths add up to `width`."""
+    found = tuple(
+        Part(layer=str(part["layer"]), width=int(part["width"]), settings=dict(part["settings"])) for part in parts
+    )
+    if sum(part.width for part in found) != width or any(part.width < 1 for part in found):
+        widths = " + ".join(str(part.width) for part in found)
+        raise file.wrong(f"its parts have {widths or 'no'} numbers, its coefficients {width}")
+    return found
 
 
 def _cross_validate(
@@ -263,7 +283,7 @@ def _cross_validate(
 
 
 def _unfold(front: Pipeline, coefficients: Array, intercepts: Array) -> tuple[Array, Array]:
-    """The same linear functions in terms of the columns before rotation and standardisation."""
+    """The same linear functions of the columns before rotation and standardisation."""
     basis, scaler = front["span"].basis_, front["scale"]
     if basis is not None:
         coefficients = coefficients @ basis.T

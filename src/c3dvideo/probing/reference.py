@@ -21,6 +21,8 @@ from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.store import Failure, Manifest, descriptor
 from c3dvideo.files import atomic_file, cache_folder
 from c3dvideo.probing.descriptors import Array, Part, clip_vectors, read_descriptors, source_by_name, unit_rows
+from c3dvideo.reading import ForeignFile
+from c3dvideo.reading_arrays import read_npy
 from c3dvideo.synthetic import EVERYDAY, write_dataset
 
 GENERATED = "generated videos"
@@ -119,8 +121,8 @@ def _pairs(n: int) -> tuple[Array, Array]:
 def _cached(path: Path, n_rows: int) -> Array | None:
     """The matrix in a file of the cache, or None when it is missing or damaged."""
     try:
-        matrix: Array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        matrix = read_npy(ForeignFile(path, error=StoreError, expected="cached descriptors"), kinds="f")
+    except StoreError:
         return None
     usable = matrix.ndim == 2 and len(matrix) == n_rows and matrix.dtype == np.float32 and np.isfinite(matrix).all()
     return matrix if usable else None
