@@ -16,9 +16,8 @@ import numpy as np
 import torch
 
 from c3dvideo import C3D
+from c3dvideo.datasets.annotations import read_aslan, read_frame_labels
 from c3dvideo.datasets.layouts import (
-    read_aslan,
-    read_frame_labels,
     read_hmdb51,
     read_kinetics,
     read_lists,
