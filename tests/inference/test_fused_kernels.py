@@ -122,6 +122,14 @@ def test_prepared_clips_without_scaling_are_network_input() -> None:
     assert torch.equal(volume[:, 1:-1, 1:-1, 1:-1, :3], x.permute(0, 2, 3, 4, 1))
 
 
+def test_clips_and_means_in_any_memory_order() -> None:
+    frames_last = torch.randint(0, 256, (2, 3, 4, 4, 2), dtype=torch.uint8, device=DEVICE).permute(0, 1, 4, 2, 3)
+    scaling = Scaling(torch.rand(1, 3, 1, 1, 1, device=DEVICE).expand(1, 3, 1, 4, 4), torch.ones(3, device=DEVICE))
+    volume = prepare_clips(frames_last, dtype=torch.float32, scaling=scaling)
+    expected = scaling.apply(frames_last).permute(0, 2, 3, 4, 1)
+    assert torch.equal(volume[:, 1:-1, 1:-1, 1:-1, :3], expected)
+
+
 def test_rounding_to_tf32_keeps_ten_bits() -> None:
     x = torch.randn(1, 3, 1, 8, 8, device=DEVICE)
     rounded = prepare_clips(x, dtype=torch.float32, round_to_tf32=True)[:, 1:-1, 1:-1, 1:-1, :3]

@@ -9,6 +9,7 @@ import torch
 from c3dvideo import C3D
 from c3dvideo.choices import Pool5, Precision
 from c3dvideo.inference.direct import DirectNetwork
+from c3dvideo.inference.gpu import fused_network
 from c3dvideo.inference.gpu.fused_network import TOLERANCES, FusedNetwork, why_unfused
 from c3dvideo.inference.scaling import Scaling
 
@@ -110,8 +111,32 @@ class TestInterpreted:
         assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
 
 
-def test_a_cpu_has_no_fused_kernels() -> None:
-    assert "NVIDIA" in why_unfused(CPU)
+class TestWhyUnfused:
+    """`__wrapped__` is the function without its memory of earlier answers."""
+
+    @pytest.fixture
+    def hopper(self, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+        """A GPU as PyTorch would describe it; it is not there, so that nothing runs on it."""
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+        return torch.device("cuda:7")
+
+    def test_a_cpu(self) -> None:
+        assert "NVIDIA" in why_unfused(CPU)
+
+    def test_an_old_gpu_needs_no_warning(self, hopper: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+        assert "Ampere" in why_unfused.__wrapped__(hopper)
+
+    def test_a_missing_triton_is_a_warning(self, hopper: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fused_network, "find_spec", lambda name: None)
+        with pytest.warns(RuntimeWarning, match="cuda:7 without fused kernels: Triton is not installed"):
+            assert "pip install triton" in why_unfused.__wrapped__(hopper)
+
+    def test_a_kernel_that_cannot_be_built_is_a_warning(self, hopper: torch.device) -> None:
+        pytest.importorskip("triton")
+        with pytest.warns(RuntimeWarning, match="cuda:7 without fused kernels: Triton cannot build a kernel"):
+            assert why_unfused.__wrapped__(hopper)
 
 
 @pytest.mark.gpu

@@ -43,6 +43,7 @@ def prepare_clips(
     round_to_tf32: round float32 to the nearest number that the tensor cores keep. They would cut off the low bits.
     There are H + 2 rows and W + 2 columns; one less where H or W is odd, because the pooling ignores the last one.
     """
+    clips = clips.contiguous()
     n_clips, _, n_frames, height, width = clips.shape
     rows, columns = 2 * (height // 2) + 2, 2 * (width // 2) + 2
     volume = torch.empty(n_clips, n_frames + 2, rows, columns, 4, dtype=dtype, device=clips.device)
@@ -51,7 +52,7 @@ def prepare_clips(
     means, std, scale = (clips, clips, 1.0) if scaling is None else (scaling.means, scaling.std, scaling.scale)
     block = 512
     _prepare_kernel[(triton.cdiv((n_frames + 2) * rows * columns, block), n_clips)](
-        clips.contiguous(), view_index, means, std, volume, scale, n_frames, height, width, means.shape[2],
+        clips, view_index, means.contiguous(), std, volume, scale, n_frames, height, width, means.shape[2],
         rows, columns, is_scaled=scaling is not None, round_to_tf32=round_to_tf32, block=block, **_UNFUSED,
     )  # fmt: skip
     return volume
