@@ -1,4 +1,4 @@
-"""Draw docs/results/decoding.csv: what each layer tells of motion and of look, in order and with shuffled frames.
+"""Draw docs/results/decoding.csv: accuracy of motion and appearance per layer, in order and with shuffled frames.
 
 python docs/draw_decoding.py
 """
@@ -16,6 +16,7 @@ CURVES = (
     ("look", "depth-3", "in order"),
     ("look", "depth-1", "in order"),
 )
+SHOWN = {"motion": "motion", "look": "appearance"}
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     layers = list(dict.fromkeys(row["layer"] for row in rows))
 
     def accuracy(network: str, kind: str, frames: str) -> list[float]:
-        """Mean over the tasks of a kind, weighted by the clips that ask them, for every layer."""
+        """Mean over the tasks of a kind, weighted by their numbers of clips, for every layer."""
         means = []
         for layer in layers:
             chosen = [
@@ -38,7 +39,7 @@ def main() -> None:
     draw_curves(
         HERE / "figures/decoding.png",
         {
-            f"{kind}, {network}{', shuffled' if frames == 'shuffled' else ''}": (
+            f"{SHOWN[kind]}, {network}{', shuffled' if frames == 'shuffled' else ''}": (
                 places,
                 accuracy(network, kind, frames),
             )

@@ -1,9 +1,9 @@
-"""Which layers tell motion and which tell look, read off linearly from generated clips.
+"""Linear read-out: how well the labels of generated clips, motion and appearance, are predicted from each layer.
 
     table = decode_labels(network, layers=["conv1a", "pool5", "fc6"], n_clips=600)
     control = decode_labels(network, layers=["fc6"], n_clips=600, frames="shuffled")
 
-Convolutions and pools are averaged over time and over a 4 x 4 grid first, so that layers compare.
+Convolutions and pools are averaged over time and over a 4 x 4 grid first, so that layers are comparable.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from sklearn.linear_model import RidgeClassifier
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,8 +29,7 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class Decoded:
-    """Cross-validated accuracy of a linear read-out of one task from one layer, the share of the most frequent class,
-    and the number of clips that ask the task."""
+    """Cross-validated accuracy of one task from one layer, the share of its most frequent class, and its clips."""
 
     layer: str
     task: str
@@ -43,11 +43,11 @@ class Decoded:
 def decode_labels(
     network: C3D, *, layers: Iterable[str], n_clips: int = 600, seed: int = 1_000_000, frames: Frames = "in order"
 ) -> list[Decoded]:
-    """One row a layer and task, from the same clips for every network; `frames` is a control on the frames' order.
+    """One row per layer and task, from the same clips for every network.
 
-    Tasks that fewer than ten of the clips ask are left out.
-    seed: of the clips; the default lies outside of what pre-training sees. Raises UsageError for a network that takes
-    another number of frames than a power of two, and for fewer than 50 clips.
+    Tasks with a label in fewer than ten of the clips are left out. seed: of the clips; the default differs from that of
+    pre-training. frames: the order of the frames, a control. Raises UsageError for fewer than 50 clips, and for a
+    network whose clip length is not a power of two.
     """
     if n_clips < 50:
         raise UsageError(f"{n_clips} clips are too few to read out {len(TASKS)} tasks; take at least 50")
@@ -66,19 +66,19 @@ def decode_labels(
     for layer in wanted:
         features = torch.cat(found[layer]).double().numpy()
         for task, names in TASKS.items():
-            asked = np.array([index for index, scene in enumerate(scenes) if task in scene.labels])
-            if len(asked) < 2 * _FOLDS:
+            chosen = np.array([index for index, scene in enumerate(scenes) if task in scene.labels])
+            if len(chosen) < 2 * _FOLDS:
                 continue
-            labels = np.array([names.index(scenes[index].labels[task]) for index in asked])
+            labels = np.array([names.index(scenes[index].labels[task]) for index in chosen])
             counts = np.bincount(labels, minlength=len(names))
-            accuracy = linear_accuracy(features[asked], labels, len(names))
+            accuracy = linear_accuracy(features[chosen], labels)
             kind: Literal["motion", "look"] = "motion" if task in MOTION_TASKS else "look"
-            rows.append(Decoded(layer, task, kind, accuracy, float(counts.max() / counts.sum()), len(asked)))
+            rows.append(Decoded(layer, task, kind, accuracy, float(counts.max() / counts.sum()), len(chosen)))
     return rows
 
 
 def as_frames(name: str) -> Frames:
-    """The name as a control; raises UsageError when it is none."""
+    """`name` as a control; raises UsageError for another name."""
     for known in get_args(Frames):
         if name == known:
             return known  # type: ignore[no-any-return]
@@ -102,33 +102,23 @@ def _summary(activation: Tensor) -> Tensor:
     return functional.adaptive_avg_pool2d(activation.mean(dim=2), grid).flatten(1)
 
 
-def linear_accuracy(features: np.ndarray, labels: np.ndarray, n_classes: int) -> float:
-    """Five-fold cross-validated accuracy of ridge regression on one-hot labels; rows (n, D) in any fixed order.
+def linear_accuracy(features: np.ndarray, labels: np.ndarray) -> float:
+    """Five-fold cross-validated accuracy of a ridge classifier; rows (n, D) in any fixed order.
 
     Rows are scaled to length one. The penalty of a fold is the best of three in the fold before it, never in itself.
     """
     features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     folds = np.arange(len(labels)) % _FOLDS
-    right = np.array(
-        [_ridge_hits(features, labels, n_classes, train=(folds != fold), test=folds == fold) for fold in range(_FOLDS)]
-    )
+    right = np.array([_ridge_hits(features, labels, folds == fold) for fold in range(_FOLDS)])
     choices = [int(right[fold - 1].argmax()) for fold in range(_FOLDS)]
     return float(sum(right[fold, choice] for fold, choice in enumerate(choices)) / len(labels))
 
 
-def _ridge_hits(
-    features: np.ndarray, labels: np.ndarray, n_classes: int, *, train: np.ndarray, test: np.ndarray
-) -> list[int]:
-    """How many test rows each penalty gets right."""
-    mean = features[train].mean(axis=0)
-    inside, outside = features[train] - mean, features[test] - mean
-    target = np.eye(n_classes)[labels[train]]
-    prior = target.mean(axis=0)
-    gram = inside @ inside.T
-    scale = np.trace(gram) / len(gram)
-    variances, directions = np.linalg.eigh(gram)
-    turned, cross = directions.T @ (target - prior), outside @ inside.T @ directions
+def _ridge_hits(features: np.ndarray, labels: np.ndarray, test: np.ndarray) -> list[int]:
+    """The number of test rows that each penalty classifies correctly; penalties are in units of the rows' variance."""
+    rows, known = features[~test], labels[~test]
+    variance = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1).mean()
     return [
-        int(((cross / (variances + penalty * scale) @ turned + prior).argmax(axis=1) == labels[test]).sum())
+        int((RidgeClassifier(alpha=penalty * variance).fit(rows, known).predict(features[test]) == labels[test]).sum())
         for penalty in _PENALTIES
     ]
