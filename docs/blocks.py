@@ -181,12 +181,10 @@ def prepare(page: Path, workshop: Path, target: Path) -> None:
     """Fill the folder `target` with what the page builds on: the files of `workshop`, without copying their bytes."""
     if page.read_text(encoding="utf-8").startswith(_EMPTY):
         return
+    for name in ("my_videos", "features"):
+        shutil.copytree(workshop / name, target / name, copy_function=os.link)
+    os.link(workshop / "probe.npz", target / "probe.npz")
     write_stand_ins(target)
-    for path in workshop.iterdir():
-        if path.is_dir():
-            shutil.copytree(path, target / path.name, copy_function=os.link)
-        elif path.suffix in (".npz", ".mp4", ".csv"):
-            os.link(path, target / path.name)
 
 
 def write_stand_ins(folder: Path) -> None:

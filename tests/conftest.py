@@ -1,4 +1,4 @@
-"""Fixtures that every floor uses."""
+"""Fixtures that tests of every package use."""
 
 import os
 import random

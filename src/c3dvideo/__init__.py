@@ -8,7 +8,7 @@
 Networks      C3D, c3d, c3d_plain, c3d_small
 Weights       load_weights, import_weights
 Videos        read_clips, ClipPlan, Profile, PROFILES
-Features      extract, list_features, read_features, descriptor, convert
+Features      extract, Extractor, list_features, read_features, descriptor, convert
 Classifiers   read_labelled, fit_probe, score_probe, Probe, predict
 Training      train
 Errors        C3DVideoError
@@ -26,6 +26,7 @@ _HOMES = {
     "C3D": "network.c3d",
     "C3DVideoError": "errors",
     "ClipPlan": "video.clips",
+    "Extractor": "features.extractor",
     "PROFILES": "video.preprocess",
     "Probe": "probing.probe",
     "Profile": "video.preprocess",
@@ -52,6 +53,7 @@ __all__ = [
     "PROFILES",
     "C3DVideoError",
     "ClipPlan",
+    "Extractor",
     "Probe",
     "Profile",
     "c3d",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from c3dvideo.errors import C3DVideoError
     from c3dvideo.features.convert import convert
     from c3dvideo.features.extract import extract
+    from c3dvideo.features.extractor import Extractor
     from c3dvideo.features.store import descriptor, list_features, read_features
     from c3dvideo.network.c3d import C3D, c3d, c3d_plain, c3d_small
     from c3dvideo.probing.descriptors import read_labelled

@@ -2,7 +2,7 @@
 
     C3DVideoError
     |-- UsageError            an argument, list or label file that cannot be used as given
-    |-- VideoError            one video that cannot be turned into clips; a run goes on without it
+    |-- VideoError            one video that cannot be turned into clips; a run continues with the others
     |   |-- DecodeError           unreadable, not a video, damaged
     |   `-- ShortVideoError       fewer frames than one clip needs
     |-- WeightsError          weights of the wrong shape, format or identity
@@ -13,12 +13,12 @@
     |-- TrainingError         a training run that had to stop
     `-- MissingExtraError     an optional dependency that is not installed
 
-Each message says what happened to which thing, what was found and what was expected, and what to do next.
+Each message states what happened to which thing, what was received and expected, and what to do next.
 """
 
 
 class C3DVideoError(Exception):
-    """Base of all of them: catch this to catch every failure that c3dvideo foresees."""
+    """The base class of every exception that c3dvideo raises on purpose."""
 
 
 class UsageError(C3DVideoError):

@@ -14,7 +14,7 @@ import pytest
 from typer.main import get_command
 
 from c3dvideo.cli import app
-from c3dvideo.cli.output import note, print_json, speak_for, with_flags
+from c3dvideo.cli.output import OTHER_NAMES, note, print_json, speak_for, with_flags
 
 Run = Callable[..., tuple[int, str, str]]
 SOURCE = Path(__file__).parents[2] / "src/c3dvideo"
@@ -80,7 +80,8 @@ def test_every_argument_in_a_message_has_a_flag() -> None:
         for text in raised_texts(path)
         for name in re.findall(r"`([a-z]\w*)=", text)
     }
-    unknown = {(path, name) for path, name in named if name not in known | {"layers"}}
+    assert set(OTHER_NAMES.values()) <= known
+    unknown = {(path, name) for path, name in named if name not in known | set(OTHER_NAMES)}
     assert unknown == set()
 
 

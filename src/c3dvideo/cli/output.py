@@ -13,8 +13,8 @@ from typing import Any
 
 import typer
 
-# Python's name for what a flag of another name sets.
-_OTHER_NAMES = {"layers": "layer"}
+# Arguments of the library whose flag has another name.
+OTHER_NAMES = {"layers": "layer", "batch_clips": "batch_size"}
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)=([^`]*)`")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -55,7 +55,7 @@ def _longest(names: list[str]) -> str:
 
 
 def _flag(name: str, value: str) -> str:
-    name = name if name in _flags else _OTHER_NAMES.get(name, name)
+    name = name if name in _flags else OTHER_NAMES.get(name, name)
     flag = _flags.get(name, f"--{name.replace('_', '-')}")
     if value in ("", "True"):
         return flag
