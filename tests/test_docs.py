@@ -1,15 +1,19 @@
 """The documentation does what it says: blocks print what is shown, generated pages are current, the site builds."""
 
+import doctest
 import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+import c3dvideo
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -29,6 +33,11 @@ def script(path: Path) -> ModuleType:
 
 blocks = script(DOCS / "blocks.py")
 README = blocks.read_blocks(ROOT / "README.md")
+EXAMPLES_IN_DOCSTRINGS = [
+    ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted((ROOT / "src").rglob("*.py"))
+    if ">>> " in path.read_text()
+]
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if blocks.read_blocks(page) and page.name != "tour.zh.md"]
 
 
@@ -75,6 +84,22 @@ def test_the_blocks_of_the_page_print_what_it_shows(
         assert blocks.is_as_shown(block, printed), f"{block} prints:\n{printed}\nand shows:\n{block.shown}"
 
 
+@pytest.mark.parametrize("module", EXAMPLES_IN_DOCSTRINGS)
+def test_the_examples_in_docstrings_are_right(
+    module: str, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks.prepare(DOCS / "index.md", workshop, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(import_module(module), verbose=False)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_every_public_function_has_an_example() -> None:
+    without = {name for name in c3dvideo.__all__ if ">>> " not in (getattr(c3dvideo, name).__doc__ or "")}
+    assert without == {"PROFILES", "train"}, "PROFILES is a dict; a training run is too long for an example"
+
+
 def test_a_translation_has_the_blocks_of_its_page() -> None:
     ours, theirs = blocks.read_blocks(DOCS / "tour.md"), blocks.read_blocks(DOCS / "tour.zh.md")
     assert [(block.code, block.shown) for block in theirs] == [(block.code, block.shown) for block in ours]
@@ -116,7 +141,5 @@ def test_the_site_builds_strictly_and_needs_nothing_from_elsewhere(tmp_path: Pat
 
 
 def test_the_reference_holds_every_public_name() -> None:
-    import c3dvideo
-
     named = re.findall(r"^::: c3dvideo\.(\w+)$", (DOCS / "reference.md").read_text(), flags=re.MULTILINE)
     assert sorted(named) == sorted(c3dvideo.__all__)

@@ -1,13 +1,11 @@
 """The package as a whole: public names, start-up, and a wheel that installs from nothing."""
 
 import ast
-import doctest
 import re
 import subprocess
 import sys
 import tomllib
 from collections import Counter
-from importlib import import_module
 from pathlib import Path
 
 import c3dvideo
@@ -75,17 +73,6 @@ def test_every_package_stands_in_the_readme() -> None:
 def test_no_two_modules_have_one_name() -> None:
     names = Counter(path.name for path in (ROOT / "src").rglob("*.py") if path.name != "__init__.py")
     assert [name for name, n in names.items() if n > 1] == []
-
-
-def test_examples_in_docstrings_are_right() -> None:
-    names = [
-        ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
-        for path in sorted((ROOT / "src").rglob("*.py"))
-        if ">>> " in path.read_text()
-    ]
-    results = [doctest.testmod(import_module(name)) for name in names]
-    assert sum(result.attempted for result in results) > 0
-    assert sum(result.failed for result in results) == 0
 
 
 def test_the_command_line_defines_no_choices_of_its_own() -> None:

@@ -18,7 +18,15 @@ Each message states what happened to which thing, what was received and expected
 
 
 class C3DVideoError(Exception):
-    """The base class of every exception that c3dvideo raises on purpose."""
+    """The base class of every exception that c3dvideo raises on purpose.
+
+    >>> from c3dvideo import extract
+    >>> try:
+    ...     extract(["missing.mp4"], "out")
+    ... except C3DVideoError as error:
+    ...     print(type(error).__name__)
+    UsageError
+    """
 
 
 class UsageError(C3DVideoError):

@@ -98,6 +98,13 @@ def extract(
 
     A video that fails is recorded in failures.jsonl and the run goes on. Raises UsageError for inputs or settings that
     cannot be, WeightsError for weights, StoreError when `out` holds features of other settings or cannot be written.
+
+    >>> summary = extract(["my_videos"], "features")
+    >>> summary.n_videos, summary.n_failed
+    (40, 0)
+    >>> from c3dvideo import read_features
+    >>> read_features("features/waving_flag/waving_flag_000.mp4.npz").layers["fc6"].shape
+    (3, 1024)
     """
     sources = find_sources(inputs)
     if left_out := sources.note():

@@ -42,6 +42,11 @@ class Extractor:
     of every clip. device: where the network computes. settings: all that decides the numbers, as JSON; the device, the
     engine and the batch size are not part of it, because they change the last bits only. n_processes: how many
     processes share the cores of the machine.
+
+    >>> extractor = Extractor(layers=["pool5", "fc6"], plan=ClipPlan(stride_frames=8))
+    >>> for video in extractor("my_videos/waving_flag/waving_flag_000.mp4"):
+    ...     print(video.name, video.layers["fc6"].shape, video.start_frame)
+    waving_flag_000.mp4 (5, 1024) [ 0  8 16 24 32]
     """
 
     def __init__(

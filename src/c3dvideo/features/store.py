@@ -86,6 +86,9 @@ def descriptor(array: Array) -> Array:
     """The video's descriptor, float32 (D,): the mean of its clip features (..., D), then one L2 norm.
 
     All leading axes (clips, views) are averaged, in float64. All-zero features stay zero.
+
+    >>> descriptor(np.array([[3.0, 0.0], [3.0, 8.0]], np.float32)).tolist()
+    [0.6000000238418579, 0.800000011920929]
     """
     mean = array.reshape(-1, array.shape[-1]).mean(axis=0, dtype=np.float64)
     unit: Array = mean / (np.linalg.norm(mean) or 1.0)
@@ -98,7 +101,12 @@ def feature_path(folder: str | Path, name: str) -> Path:
 
 
 def list_features(folder: str | Path) -> list[tuple[str, Path]]:
-    """The name of every video with features under `folder`, e.g. "sub/a.mp4", and its file; sorted by name."""
+    """The name of every video with features under `folder`, e.g. "sub/a.mp4", and its file; sorted by name.
+
+    >>> names = [name for name, path in list_features("features")]
+    >>> len(names), names[0]
+    (40, 'approaching_sign/approaching_sign_000.mp4')
+    """
     root = Path(folder)
     if not root.is_dir():
         raise StoreError(f"{root} is no folder of features; make one with `c3dvideo extract VIDEOS --out {root}`")
@@ -107,7 +115,14 @@ def list_features(folder: str | Path) -> list[tuple[str, Path]]:
 
 
 def read_features(path: str | Path) -> VideoFeatures:
-    """The features stored in one file; raises StoreError when it is missing, damaged or something else."""
+    """The features stored in one file; raises StoreError when it is missing, damaged or something else.
+
+    >>> features = read_features("features/waving_flag/waving_flag_000.mp4.npz")
+    >>> features.layers["fc6"].shape, features.start_frame.tolist()
+    ((3, 1024), [0, 16, 32])
+    >>> features.metadata["fps"], features.metadata["settings"]["profile"]["name"]
+    ('25', 'embedded')
+    """
     file = _feature_file(path)
     with read_npz(file) as arrays:
         metadata = _metadata(arrays, file)

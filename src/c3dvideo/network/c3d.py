@@ -55,6 +55,13 @@ class C3D(
 
     What is needed to feed and read the network travels with it: `profile` and `mean_volume` (how pixels become
     input), `classes` (one name an output, or empty), `provenance` (where the weights came from).
+
+    >>> network = C3D(num_classes=5, stages=((4,), (4,), (8, 8), (8, 8), (8, 8)), fc_width=16).eval()
+    >>> clips = torch.zeros(2, 3, 16, 112, 112)
+    >>> network(clips).shape
+    torch.Size([2, 5])
+    >>> {name: tuple(values.shape) for name, values in network.activations(clips, ["pool5", "fc6"]).items()}
+    {'pool5': (2, 8, 1, 4, 4), 'fc6': (2, 16)}
     """
 
     def __init__(
@@ -218,7 +225,13 @@ class C3D(
 
 
 def c3d(num_classes: int = 487, **architecture: Any) -> C3D:
-    """The network of the authors' release (conv3d_deepnetA): ceil-mode pool5, dropout, Gaussian fillers."""
+    """The network of the authors' release (conv3d_deepnetA): ceil-mode pool5, dropout, Gaussian fillers.
+
+    >>> with torch.device("meta"):  # shapes only
+    ...     network = c3d(num_classes=101)
+    >>> network.layer_shape("pool5"), network.layer_shape("fc6"), network.layer_shape("fc8")
+    ((512, 1, 4, 4), (4096,), (101,))
+    """
     return C3D(num_classes=num_classes, **architecture)
 
 
@@ -226,6 +239,11 @@ def c3d_plain(num_class: int = 487, init_weights: bool = True) -> C3D:
     """C3D without pool5 padding (fc6 takes 4608) and without dropout; the last layer is named `out`.
 
     init_weights: Xavier-uniform weights and zero biases; False leaves PyTorch's own initialisation.
+
+    >>> with torch.device("meta"):
+    ...     network = c3d_plain(num_class=4)
+    >>> network.fc6.in_features, network.out.out_features
+    (4608, 4)
     """
     network = C3D(num_classes=num_class, pool5="floor", dropout=0.0, filler="xavier", last_layer="out")
     if not init_weights:
@@ -235,7 +253,13 @@ def c3d_plain(num_class: int = 487, init_weights: bool = True) -> C3D:
 
 
 def c3d_small(num_classes: int = 101, **architecture: Any) -> C3D:
-    """The 5-convolution network of the kernel depth study and of the release's UCF101 example (2048 wide)."""
+    """The 5-convolution network of the kernel depth study and of the release's UCF101 example (2048 wide).
+
+    >>> with torch.device("meta"):
+    ...     network = c3d_small(num_classes=101)
+    >>> network.layer_shape("fc6")
+    (2048,)
+    """
     return C3D(**{"num_classes": num_classes, "stages": SMALL_STAGES, "fc_width": 2048, **architecture})
 
 

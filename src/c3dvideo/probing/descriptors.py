@@ -106,6 +106,10 @@ def read_labelled(
 
     labels: a CSV path,label[,split][,group]; None takes the folder of each video as its label.
     group_pattern: a regular expression whose first group, in a video's path, names its source video.
+
+    >>> labelled = read_labelled(["features"], labels=None)
+    >>> labelled.matrix.shape, labelled.labels.shape, str(labelled.labels[0])
+    ((40, 1024), (40,), 'approaching_sign')
     """
     dataset = None
     if labels is not None:

@@ -96,6 +96,13 @@ def predict(
 
     probe: a probe or its file, in place of the network's own last layer. top: how many classes to name a video.
     Raises UsageError for a probe that was fitted on other features.
+
+    >>> found = predict(["my_videos/waving_flag/waving_flag_000.mp4"], probe="probe.npz", top=1)
+    >>> prediction = found.predictions[0]
+    >>> prediction.top[0].label
+    'waving_flag'
+    >>> [(clip.start_frame, clip.end_frame) for clip in prediction.timeline]
+    [(0, 16), (16, 32), (32, 48)]
     """
     sources = find_sources(inputs)
     scorer = _load_probe(probe) if isinstance(probe, str | Path) else probe

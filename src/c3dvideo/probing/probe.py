@@ -45,6 +45,12 @@ class Probe:
     coefficients: float64 (n_classes, D). intercepts: float64 (n_classes,). parts: blocks of columns of a descriptor.
     penalty: the SVM's C. accuracies: mean cross-validated accuracy of each C that was tried, {} when C was given.
     fitted_on: numbers of videos, groups and folds, and whether columns were standardised.
+
+    >>> from c3dvideo import read_labelled
+    >>> probe = Probe.load("probe.npz")
+    >>> rows = read_labelled(["features"], labels=None).matrix
+    >>> probe.scores(rows).shape, str(probe.predict(rows[-1:])[0])
+    ((40, 8), 'waving_flag')
     """
 
     classes: tuple[str, ...]
@@ -158,6 +164,11 @@ def fit_probe(
         smallest of equals). penalties: none means PENALTIES. folds: lowered to the number of groups of the smallest
         class. standardise: give every column zero mean and unit variance first; the paper does not.
     Raises DatasetError for fewer than two classes, or, when C has to be chosen, for a class with one group.
+
+    >>> from c3dvideo import read_labelled
+    >>> probe = fit_probe(read_labelled(["features"], labels=None), penalty=100.0)
+    >>> probe.coefficients.shape, probe.classes[-1]
+    ((8, 1024), 'waving_flag')
     """
     rows, labels = labelled.matrix.astype(np.float64), labelled.labels
     if len(set(labels)) < 2:

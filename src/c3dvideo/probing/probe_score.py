@@ -25,6 +25,11 @@ def score_probe(probe: Probe, labelled: Labelled) -> dict[str, Any]:
 
     Videos of a class that the probe was not fitted on count as wrong, and their class stands last in the matrix.
     Raises UsageError for features of other settings than those of the probe.
+
+    >>> from c3dvideo import Probe, read_labelled
+    >>> report = score_probe(Probe.load("probe.npz"), read_labelled(["features"], labels=None))
+    >>> report["n"], report["accuracy"]
+    (40, 1.0)
     """
     probe.check_parts(labelled.parts)
     truth, predicted = labelled.labels, probe.predict(labelled.matrix)

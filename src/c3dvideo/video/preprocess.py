@@ -46,6 +46,11 @@ class Profile:
     mean: "volume" is a (3, T, H, W) array at the size of the resized frame, taken at the crop position, that comes
         with the weights; else one value a channel in `channel_order`.
     The input is (pixel * scale - mean) / std, in `channel_order`. Values that do not fit together are a UsageError.
+
+    >>> from dataclasses import replace
+    >>> rgb = replace(PROFILES["caffe"], name="caffe_rgb", channel_order="rgb")
+    >>> rgb.channel_order, rgb.resize_width, rgb.crop_left
+    ('rgb', 171, 29)
     """
 
     name: str

@@ -114,6 +114,12 @@ def read_clips(
     stall_seconds: how long a server may send nothing before DecodeError is raised.
     Raises DecodeError (unreadable, damaged) and ShortVideoError (shorter than one clip, unless plan.short says what to
     do), here or while iterating.
+
+    >>> reader = read_clips("my_videos/waving_flag/waving_flag_000.mp4")
+    >>> [(clip.start_frame, round(clip.start_seconds, 2), clip.pixels.shape) for clip in reader]
+    [(0, 0.0, (1, 3, 16, 112, 112)), (16, 0.64, (1, 3, 16, 112, 112)), (32, 1.28, (1, 3, 16, 112, 112))]
+    >>> reader.n_frames, str(reader.fps)
+    (50, '25')
     """
     started = time.perf_counter()
     video = open_video(source, channel_order=profile.channel_order, damaged=damaged, stall_seconds=stall_seconds)

@@ -55,11 +55,11 @@ _UNSUPPORTED = {
 
 
 def import_weights(
-    file: Path,
+    file: str | Path,
     *,
-    mean: Path | None = None,
+    mean: str | Path | None = None,
     profile: str | None = None,
-    classes: Path | None = None,
+    classes: str | Path | None = None,
     fc6_rows: Pool5Order | None = None,
 ) -> C3D:
     """The network in `file`, float32, in evaluation mode.
@@ -70,7 +70,13 @@ def import_weights(
     fc6_rows: the order of the rows of a TensorFlow file's wd1, where it is not H, W, C.
     Raises WeightsError when the file is damaged or no C3D, UnsafePickleError when it would run code, UsageError when
     mean, profile or classes do not fit.
+
+    >>> file, mean = "conv3d_deepnetA_sport1m_iter_1900000", "sport1m_train16_128_mean.binaryproto"
+    >>> network = import_weights(file, mean=mean)
+    >>> network.profile.name, network.mean_volume.shape, network.classes[0]
+    ('caffe', (3, 16, 128, 171), 'boomerang')
     """
+    file = Path(file)
     if profile is not None and profile not in PROFILES:
         raise UsageError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
     try:
@@ -80,7 +86,7 @@ def import_weights(
     notes = [*found.notes]
     architecture, arrays = _architecture(found, notes, str(file))
     chosen = PROFILES[profile] if profile else found.profile
-    volume = read_mean(mean) if mean else None
+    volume = read_mean(Path(mean)) if mean else None
     chosen = _with_mean(chosen, volume, notes, n_classes=architecture["num_classes"], asked=profile is not None)
     rules = _CELLS[arrays["fc6.weight"].shape[1] // _channels(arrays)]
     rule = found.pool5 if found.pool5 and not profile else chosen.pool5
@@ -91,12 +97,14 @@ def import_weights(
     network = assemble(C3D, architecture, tensors, source=f"{file} ({found.layout})")
     network.profile = replace(chosen, pool5=architecture["pool5"])
     headless = "fc8.weight" not in found.arrays
-    network.classes = _class_names(classes, 0 if headless else architecture["num_classes"], notes)
+    network.classes = _class_names(
+        Path(classes) if classes else None, 0 if headless else architecture["num_classes"], notes
+    )
     network.provenance = {
         "file": file.name,
         "layout": found.layout,
         "file_sha256": file_sha256(file),
-        "mean_file": mean.name if mean else None,
+        "mean_file": Path(mean).name if mean else None,
         "notes": notes,
         "version": __version__,
     }

@@ -18,6 +18,10 @@ def load_weights(name: str | Path | None = None) -> C3D:
     The default, also called "embedded", is the one that the package ships. Published names are those of
     `c3dvideo weights list`; they are fetched once and kept in the cache folder.
     Raises WeightsError or DownloadError when it cannot be had, UsageError when the name means nothing.
+
+    >>> network = load_weights()
+    >>> network.layer_shape("fc6"), network.profile.name
+    ((1024,), 'embedded')
     """
 
     if name is None or str(name) == "embedded":

@@ -121,6 +121,13 @@ def convert(
     writer's default; one that the format has no use for raises UsageError, as do two videos that would get one name.
     A video that cannot be written in this format is named in `failures`, and the others are written; StoreError when
     none can be written, when `out` cannot, or when another conversion's file would be lost and `overwrite` is not set.
+
+    >>> summary = convert("features", to="npy", out="features_npy")
+    >>> summary.n_videos, summary.n_clips
+    (40, 120)
+    >>> import numpy as np
+    >>> np.load("features_npy/waving_flag/waving_flag_000.npy").shape
+    (3, 1024)
     """
     folder, out = Path(features_folder), Path(out)
     options = {
