@@ -102,9 +102,9 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
         (with_header("__import__('os')"), "is not a probe"),
         (
             with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 16, 9000, 9000)}"),
-            "cut short or too large",
+            "cut short",
         ),
-        (npy_bytes(np.zeros(4, np.float32))[:-1], "it has the shape (4,), 16 bytes: it is cut short or too large"),
+        (npy_bytes(np.zeros(4, np.float32))[:-1], "it has the shape (4,), 16 bytes, and is cut short"),
         (npy_bytes(np.zeros(4, np.complex64)), "the dtype '<c8'"),
         (npy_bytes(np.zeros((4, 3), np.float32)), "it has the shape (4, 3), expected (any, 4)"),
         (npy_bytes(np.zeros(4, np.float32)), "it has the shape (4,), expected (any, 4)"),
@@ -124,8 +124,8 @@ def test_what_is_no_such_array_is_refused(tmp_path: Path, content: bytes, reason
 def test_an_array_is_no_larger_than_the_caller_allows(tmp_path: Path) -> None:
     file = foreign(tmp_path / "a.npy", npy_bytes(np.zeros(1000)))
     assert len(read_npy(file, max_bytes=10_000)) == 1000
-    with pytest.raises(StoreError, match="cut short or too large"):
-        read_npy(file, max_bytes=8000)  # with its header the file is larger
+    with pytest.raises(StoreError, match=r"the shape \(1000,\), 8,000 bytes; at most 7,999 are allowed"):
+        read_npy(file, max_bytes=7999)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -160,7 +160,7 @@ EYE = npy_bytes(np.eye(3))
         (npz_bytes([("a.npy", EYE + b"x")]), "'a' is longer than its shape (3, 3)"),
         (npz_bytes([("a.npy", EYE)]).replace(EYE[-8:], b"\x01" * 8), "Bad CRC-32"),
         (npz_bytes([("a.npy", EYE)], zipfile.ZIP_LZMA), "'a' is compressed by method 14; expected deflate or none"),
-        (npz_bytes([("a.npy", EYE[:-1])]), "it is cut short or too large"),
+        (npz_bytes([("a.npy", EYE[:-1])]), "cut short"),
     ],
 )
 def test_archives_that_are_damaged_or_hold_something_else_are_refused(
@@ -200,7 +200,7 @@ def test_sizes_that_an_archive_claims_do_not_allocate(tmp_path: Path) -> None:
     huge = struct.pack("<I", 4_000_000_200)
     content = patched(patched(content, 18, 20, huge), 22, 24, huge)
     tracemalloc.start()
-    with pytest.raises(StoreError, match="cut short or too large"):
+    with pytest.raises(StoreError, match="cut short"):
         check_all(foreign(tmp_path / "a.npz", content))
     assert tracemalloc.get_traced_memory()[1] < MIB
     tracemalloc.stop()
@@ -212,7 +212,7 @@ def test_a_bomb_unpacks_to_the_limit_over_all_arrays_and_no_further(tmp_path: Pa
     assert path.stat().st_size < MIB // 16
     check_all(foreign(path), max_bytes=25 * MIB)
     tracemalloc.start()
-    with pytest.raises(StoreError, match=r"'b' has the shape \(12582912,\), 12,582,912 bytes: it is cut short or too"):
+    with pytest.raises(StoreError, match=r"'b' has the shape \(12582912,\), 12,582,912 bytes; at most 4,194,304 are"):
         check_all(foreign(path), max_bytes=16 * MIB)
     assert tracemalloc.get_traced_memory()[1] < 16 * MIB + 4 * MIB
     tracemalloc.stop()

@@ -57,12 +57,12 @@ def read_npy(
     """
     if content is not None:
         with parsing(file):
-            array = _read_array(io.BytesIO(content), file, "it", len(content), kinds=kinds, shape=shape)
+            array = _read_array(io.BytesIO(content), file, "it", len(content), max_bytes, kinds=kinds, shape=shape)
     else:
         with opened(file) as stream:
             size = stream.seek(0, io.SEEK_END)
             stream.seek(0)
-            array = _read_array(stream, file, "it", min(size, max_bytes or size), kinds=kinds, shape=shape)
+            array = _read_array(stream, file, "it", size, max_bytes, kinds=kinds, shape=shape)
     return array
 
 
@@ -114,9 +114,10 @@ class Arrays:
             raise self._file.wrong(f"{name!r} is compressed by method {member.compress_type}; expected deflate or none")
         # The sizes in an archive are claims; what bounds the array is the file itself or the limit for unpacking.
         stored = member.compress_type == zipfile.ZIP_STORED
-        limit = min(member.file_size, self._size if stored else self._unpacked_left)
+        size = min(member.file_size, self._size) if stored else member.file_size
+        allowed = None if stored else self._unpacked_left
         with parsing(self._file), self._archive.open(member) as stream:
-            array = _read_array(stream, self._file, repr(name), limit, kinds=kinds, shape=shape)
+            array = _read_array(stream, self._file, repr(name), size, allowed, kinds=kinds, shape=shape)
             if stream.read(1):  # reading to the end also checks the member's CRC
                 raise self._file.wrong(f"{name!r} is longer than its shape {_as_text(array.shape)}")
         self._unpacked_left -= 0 if stored else array.nbytes
@@ -141,14 +142,24 @@ class Arrays:
 
 
 def _read_array(
-    stream: IO[bytes], file: ForeignFile, what: str, limit: int, *, kinds: str, shape: Shape | None
+    stream: IO[bytes],
+    file: ForeignFile,
+    what: str,
+    size: int,
+    allowed: int | None,
+    *,
+    kinds: str,
+    shape: Shape | None,
 ) -> Array:
-    """The array in a stream; the array and its header together may have `limit` bytes. `what` is for messages."""
+    """The array in a stream of at most `size` bytes; it may have `allowed` bytes. `what` is for messages."""
     dtype, fortran_order, found, header_bytes = _header(stream, file, what)
     _check(dtype, found, file, what, kinds=kinds, shape=shape)
     n_bytes = dtype.itemsize * math.prod(found)
-    if n_bytes > limit - header_bytes:
-        raise file.wrong(f"{what} has the shape {_as_text(found)}, {n_bytes:,} bytes: it is cut short or too large")
+    needs = f"{what} has the shape {_as_text(found)}, {n_bytes:,} bytes"
+    if n_bytes > size - header_bytes:
+        raise file.wrong(f"{needs}, and is cut short")
+    if allowed is not None and n_bytes > allowed:
+        raise file.wrong(f"{needs}; at most {allowed:,} are allowed")
     content = np.empty(n_bytes, np.uint8)
     filled = 0
     while filled < n_bytes:
