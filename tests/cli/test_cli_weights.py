@@ -98,7 +98,7 @@ def test_check_of_no_folder(tmp_path: Path) -> None:
 def test_list_names_everything_published() -> None:
     text = runner.invoke(app, ["weights", "list"]).stdout
     listed = {entry["name"]: entry for entry in json.loads(runner.invoke(app, ["weights", "list", "--json"]).stdout)}
-    assert listed.keys() == PUBLISHED.keys()
+    assert listed.keys() == {"embedded", *PUBLISHED}
     for name, entry in listed.items():
         assert f"{name}: {entry['what']}\n" in text
         assert entry["licence"] in text

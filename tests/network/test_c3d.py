@@ -136,7 +136,7 @@ def test_pool5_rule_changes_features_and_only_from_pool5_on(narrow_network: C3D)
 
 
 def test_pool5_rule_that_does_not_fit_fc6(narrow_network: C3D) -> None:
-    with pytest.raises(UsageError, match="'floor' leaves 9 cells a channel, but fc6 of these weights takes 16"):
+    with pytest.raises(UsageError, match="'floor' leaves 9 cells per channel, but fc6 of these weights takes 16"):
         narrow_network.use_pool5("floor")
 
 
@@ -193,9 +193,9 @@ def test_names_and_shapes_that_are_refused(narrow_network: C3D) -> None:
     [
         ({"stages": ((4,), (4,))}, "five stages"),
         ({"temporal_depths": (3, 3, 3, 3, 4)}, "odd"),
-        ({"pool5": "same"}, "expected 'ceil', 'symmetric' or 'floor'"),
-        ({"filler": "he"}, "expected 'gaussian' or 'xavier'"),
-        ({"num_classes": 0}, "at least 1"),
+        ({"pool5": "same"}, "expected one of ceil, symmetric, floor"),
+        ({"filler": "he"}, "expected one of gaussian, xavier"),
+        ({"num_classes": 0}, "from 1 to 10,000,000"),
         ({"clip_length": 4, "crop_size": 8, "pool5": "floor"}, "leaves nothing after five poolings"),
     ],
 )
@@ -225,3 +225,20 @@ def test_save_and_load_as_every_hub_model_does(narrow_network: C3D, tmp_path: Pa
     assert loaded.mean_volume is not None
     assert (loaded.mean_volume == narrow_network.mean_volume).all()
     assert "library_name: c3dvideo" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["fc_width", "clip_length", "crop_size", "num_classes"])
+@pytest.mark.parametrize("value", [10**12, -1, 3.5, "16"])
+def test_absurd_sizes_are_refused_before_any_memory_is_taken(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=rf"{name} is .*; expected a whole number from 1 to"):
+        C3D(**{name: value})
+
+
+def test_the_state_dict_of_another_project_is_named_and_the_way_to_import_it(narrow_network: C3D) -> None:
+    renamed = {name.replace("conv3a", "conv3"): array for name, array in narrow_network.state_dict().items()}
+    with pytest.raises(RuntimeError, match=r"conv3.weight, conv3.bias are not .*c3dvideo weights import"):
+        narrow_network.load_state_dict(renamed)
+    cut = {name: array for name, array in narrow_network.state_dict().items() if name != "fc7.bias"}
+    with pytest.raises(RuntimeError, match="Missing key") as caught:
+        narrow_network.load_state_dict(cut)
+    assert "import" not in str(caught.value)

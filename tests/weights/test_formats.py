@@ -1,5 +1,6 @@
 """Weights of every published layout, written from one known network: after import all activations are equal."""
 
+import bz2
 import io
 import pickle
 import struct
@@ -246,7 +247,7 @@ def test_rows_of_the_one_tensorflow_file_that_differs(tmp_path: Path) -> None:
     )
     assert not np.array_equal(import_weights(tmp_path / "finetuned.npz").fc6.weight.detach(), original["fc6"][0])
     davidea(original, tmp_path / "c3d.pickle")
-    with pytest.raises(UsageError, match="--fc6-rows is for TensorFlow files"):
+    with pytest.raises(UsageError, match="`fc6_rows=` is for TensorFlow files"):
         import_weights(tmp_path / "c3d.pickle", fc6_rows="chw")
 
 
@@ -354,7 +355,7 @@ def test_the_profile_asked_for_decides_the_pool5_rule(tmp_path: Path) -> None:
     np.save(tmp_path / "mean.npy", np.full((3, 16, 128, 171), 100.0))
     found = import_weights(tmp_path / "c3d.pickle", profile="caffe", mean=tmp_path / "mean.npy")
     assert (found.profile.name, found.architecture["pool5"]) == ("caffe", "ceil")
-    with pytest.raises(UsageError, match="profile 'caffe' subtracts a mean volume: give it with --mean FILE"):
+    with pytest.raises(UsageError, match="profile 'caffe' subtracts a mean volume: give its file as `mean=`"):
         import_weights(tmp_path / "c3d.pickle", profile="caffe")
     with pytest.raises(UsageError, match="unknown profile 'cafe'; there are caffe, "):
         import_weights(tmp_path / "c3d.pickle", profile="cafe")
@@ -384,7 +385,7 @@ def test_own_class_names(tmp_path: Path) -> None:
     (tmp_path / "few.txt").write_text("a\nb\n")
     with pytest.raises(UsageError, match=r"has 2 class names, the network has 5 classes"):
         import_weights(tmp_path / "model", classes=tmp_path / "few.txt")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="could not be read"):
         read_class_names(tmp_path / "none.txt")
 
 
@@ -466,7 +467,7 @@ def broken(kind: str, path: Path) -> None:
         ("wrong shape", r"conv3b.weight is \(3, 2, 3, 3, 3\), expected \(3, 4, 3, 3, 3\)"),
         ("NaN", r"conv3b.weight holds 1 values that are not finite"),
         ("no bias", r"conv3b.bias is missing"),
-        ("fc6 of another clip", r"fc6 takes 150 inputs of 6 channels, so 25 a channel; .* 16 .* or 9"),
+        ("fc6 of another clip", r"fc6 takes 150 inputs of 6 channels, so 25 per channel; .* 16 .* or 9"),
         ("another network", r"is of another network: conv1a.weight, .* missing .* it has no array of C3D"),
     ],
 )
@@ -514,7 +515,7 @@ def test_files_that_are_no_weights(content: bytes, message: str, tmp_path: Path)
 def test_a_missing_extra_is_named(module: str, write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(arrays_of(network()), tmp_path / "file")
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=rf"{module} is not installed; get it with: pip install 'c3dvideo\["):
+    with pytest.raises(MissingExtraError, match=rf'{module} is not installed; run: pip install "c3dvideo\['):
         import_weights(tmp_path / "file")
 
 
@@ -539,7 +540,7 @@ def test_means_that_are_refused(array: np.ndarray, message: str, tmp_path: Path)
     with pytest.raises(WeightsError, match=message):
         read_mean(tmp_path / "mean.npy")
     (tmp_path / "cut.npy").write_bytes((tmp_path / "mean.npy").read_bytes()[:1000])
-    with pytest.raises(WeightsError, match="damaged or cut short"):
+    with pytest.raises(WeightsError, match="cut short"):
         read_mean(tmp_path / "cut.npy")
 
 
@@ -547,3 +548,70 @@ def test_a_checkpoint_without_its_data_file(tmp_path: Path) -> None:
     (tmp_path / "v2.model.index").write_bytes((GOLDEN / "v2.model.index").read_bytes())
     with pytest.raises(WeightsError, match=r"data file v2.model.data-00000-of-00001 is not beside it"):
         import_weights(tmp_path / "v2.model.index")
+
+
+class MessageHub:
+    """As a training framework stores beside the weights: a class that this package does not have."""
+
+    def __init__(self) -> None:
+        self.scalars = {"loss": [1.0, 0.5]}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_objects_beside_the_state_dict_of_a_checkpoint_are_left_out(zipped: bool, tmp_path: Path) -> None:
+    original = arrays_of(network())
+    davidea(original, tmp_path / "plain.pickle")
+    state = torch.load(tmp_path / "plain.pickle", weights_only=True)
+    whole = {"meta": {"epoch": 3}, "state_dict": state, "message_hub": MessageHub(), "history": [MessageHub()]}
+    torch.save(whole, tmp_path / "epoch_3.pth", _use_new_zipfile_serialization=zipped)
+    found = import_weights(tmp_path / "epoch_3.pth")
+    assert np.array_equal(found.fc6.weight.detach(), original["fc6"][0])
+    assert "message_hub" in " ".join(found.provenance["notes"])
+
+
+def test_an_object_inside_the_state_dict_is_refused(tmp_path: Path) -> None:
+    proof = tmp_path / "ran"
+    torch.save({"state_dict": {"conv1a.weight": Malicious(proof)}}, tmp_path / "bad.pth")
+    with pytest.raises(UnsafePickleError, match=r"calls for (posix|nt)\.mkdir"):
+        import_weights(tmp_path / "bad.pth")
+    torch.save({"state_dict": {"a": torch.zeros(2)}, "optimizer": Malicious(proof)}, tmp_path / "beside.pth")
+    with pytest.raises(WeightsError, match="another network"):
+        import_weights(tmp_path / "beside.pth")
+    assert not proof.exists()
+
+
+def test_a_damaged_pickle_of_any_kind_is_a_weights_error(tmp_path: Path) -> None:
+    davidea(arrays_of(network()), tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    plain = pickle.dumps({"conv1a.weight": np.zeros((2, 3, 3, 3, 3), np.float32)}, protocol=2)
+    generator = np.random.default_rng(0)
+    for content in (whole, plain):
+        for _ in range(60):
+            damaged = bytearray(content)
+            for place in generator.integers(0, min(len(damaged), 4000), 8):
+                damaged[place] = generator.integers(256)
+            (tmp_path / "damaged").write_bytes(damaged[: generator.integers(1, len(damaged) + 1)])
+            try:
+                import_weights(tmp_path / "damaged")
+            except (WeightsError, UsageError) as error:
+                assert str(error)
+
+
+def test_an_onnx_graph_whose_arrays_lie_in_a_missing_file(tmp_path: Path) -> None:
+    onnx_graph(arrays_of(network()), tmp_path / "inside.onnx")
+    model = onnx.load(str(tmp_path / "inside.onnx"))
+    onnx.save(model, str(tmp_path / "split.onnx"), save_as_external_data=True, location="data.bin", size_threshold=0)
+    (tmp_path / "data.bin").unlink()
+    with pytest.raises(WeightsError, match="arrays lie in another file"):
+        import_weights(tmp_path / "split.onnx")
+
+
+def test_a_mean_that_unpacks_to_gigabytes_is_refused_early(tmp_path: Path) -> None:
+    compressor = bz2.BZ2Compressor()
+    block, parts = bytes(1 << 20), []
+    for _ in range(400):
+        parts.append(compressor.compress(block))
+    (tmp_path / "mean.npy.bz2").write_bytes(b"".join([*parts, compressor.flush()]))
+    assert (tmp_path / "mean.npy.bz2").stat().st_size < 4000
+    with pytest.raises(WeightsError, match="is not a mean volume"):
+        read_mean(tmp_path / "mean.npy.bz2")

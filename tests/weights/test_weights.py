@@ -1,19 +1,18 @@
 """Weights folders: what is written is what is read, and everything that is wrong with one is said."""
 
+import errno
 import json
 import warnings
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 from c3dvideo import C3D
-from c3dvideo.errors import DownloadError, UsageError, WeightsError
+from c3dvideo.errors import UsageError, WeightsError
 from c3dvideo.network.folder import fingerprint, save_folder
 from c3dvideo.video.preprocess import PROFILES
 from c3dvideo.weights import load
@@ -165,9 +164,9 @@ def test_arrays_changed_behind_the_configs_back(folder: Path) -> None:
         ("model.safetensors", lambda content: content[: len(content) // 2], "is damaged or cut short"),
         ("model.safetensors", lambda content: b"", "is damaged or cut short"),
         ("model.safetensors", lambda content: b"hello, this is text", "is damaged or cut short"),
-        ("config.json", lambda content: content[:100], "cannot be read as JSON"),
-        ("config.json", lambda content: b"", "cannot be read as JSON"),
-        ("config.json", lambda content: b"[]", "is not a config of c3dvideo: it lacks architecture, classes"),
+        ("config.json", lambda content: content[:100], "it is not JSON"),
+        ("config.json", lambda content: b"", "it is not JSON"),
+        ("config.json", lambda content: b"[]", "it holds a list, expected an object"),
     ],
 )
 def test_damaged_files(name: str, content: Any, message: str, folder: Path) -> None:
@@ -214,7 +213,7 @@ def test_check_sees_what_loading_would_not(folder: Path) -> None:
 
 
 def test_a_fresh_last_layer_is_announced(folder: Path) -> None:
-    with pytest.warns(UserWarning, match=r"have 5 classes and 7 were asked for: .*fc8.* untrained"):
+    with pytest.warns(UserWarning, match=r"have 5 classes but num_classes is 7: .*fc8.* untrained"):
         network = C3D.from_pretrained(folder, num_classes=7)
     assert network(torch.zeros(1, 3, 16, 112, 112)).shape == (1, 7)
     assert network.classes == ()
@@ -234,13 +233,13 @@ def test_default_weights(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(load, "EMBEDDED", folder)
     assert load_weights().classes == load_weights("embedded").classes == ("a", "b", "c", "d", "e")
     monkeypatch.setattr(load, "EMBEDDED", tmp_path / "none")
-    with pytest.raises(WeightsError, match=r"ships no default weights; name some with --weights"):
+    with pytest.raises(WeightsError, match=r"ships no default weights; give a folder made by"):
         load_weights()
 
 
 def test_names_that_mean_nothing(tmp_path: Path) -> None:
     (tmp_path / "c3d.pickle").write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"is a file; turn it into a weights folder with: c3dvideo weights import"):
+    with pytest.raises(UsageError, match=r"is a file; turn it into a weights folder with `c3dvideo weights import"):
         load_weights(tmp_path / "c3d.pickle")
     with pytest.raises(
         UsageError, match=r"'sport1m' are neither a folder, nor a hub id .* nor one of sports1m, ucf101"
@@ -252,33 +251,49 @@ def test_names_that_mean_nothing(tmp_path: Path) -> None:
         load_weights(tmp_path)
 
 
-def test_hub_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str, dict[str, Any]]] = []
-
-    def download(repo_id: str, filename: str, **options: Any) -> str:
-        asked.append((repo_id, filename, options))
-        return str(folder / filename)
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    network = C3D.from_pretrained("someone/c3d-narrow", revision="v1")
-    assert network.classes == ("a", "b", "c", "d", "e")
-    assert asked == [("someone/c3d-narrow", name, {"revision": "v1"}) for name in ("config.json", "model.safetensors")]
-    assert load_weights("someone/c3d-narrow").classes == network.classes
-
-
-def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(*arguments: Any, **options: Any) -> str:
-        raise LocalEntryNotFoundError("cannot find the requested files\nand more lines")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    with pytest.raises(DownloadError) as caught:
-        C3D.from_pretrained("someone/c3d-narrow")
-    assert str(caught.value) == (
-        "'someone/c3d-narrow' is not a folder here, and could not be fetched from the model hub: cannot find the "
-        "requested files. Without internet, give the path of a weights folder"
-    )
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("fc_width", 10**12),
+        ("stages", [["wide"], [2], [2, 2], [2, 2], [2, 2]]),
+        ("stages", None),
+        ("temporal_depths", [3, 3, 3, 3, 10**9 + 1]),
+        ("dropout", "much"),
+        ("unknown", 1),
+    ],
+)
+def test_an_absurd_architecture_in_a_config_is_a_weights_error(folder: Path, key: str, value: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["architecture"][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="describes no C3D network"):
+        load_weights(folder)
 
 
-def test_a_path_that_is_no_hub_id_is_not_looked_up() -> None:
-    with pytest.raises(DownloadError, match="'no/such/folder' is not a folder here"):
-        C3D.from_pretrained("no/such/folder")
+@pytest.mark.parametrize("profile", [{}, {"name": "x", "mean": "many"}, {"crop_size": [1]}, {"resize_width": "wide"}])
+def test_a_damaged_profile_in_a_config_is_a_weights_error(folder: Path, profile: dict[str, Any]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["profile"] = profile
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError):
+        load_weights(folder)
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    narrow_network: C3D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        Path(arguments[1]).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("c3dvideo.network.folder.save_file", full)
+    with pytest.raises(WeightsError, match="could not be written") as caught:
+        save_folder(narrow_network, tmp_path / "out")
+    assert "Errno" not in str(caught.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(narrow_network: C3D, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WeightsError, match="could not be written"):
+        save_folder(narrow_network, tmp_path / "file" / "out")

@@ -27,9 +27,9 @@ def import_(
     out: Annotated[Path, typer.Option("--out", help="Weights folder to write.")],
     mean: Annotated[Path | None, typer.Option("--mean", help="Mean volume: .binaryproto, .npy or .npy.bz2.")] = None,
     profile: Annotated[
-        str | None, typer.Option("--profile", help="How pixels become input, instead of what belongs to the file.")
+        str | None, typer.Option("--profile", help="Profile to use instead of the one that belongs to the file.")
     ] = None,
-    classes: Annotated[Path | None, typer.Option("--classes", help="Class names, one a line.")] = None,
+    classes: Annotated[Path | None, typer.Option("--classes", help="File of class names, one per line.")] = None,
     fc6_rows: Annotated[
         Pool5Order | None,
         typer.Option("--fc6-rows", help="Order of the rows of wd1 in a TensorFlow file, where it is not hwc."),
@@ -90,12 +90,15 @@ def check(
 
 
 def list_(*, as_json: Json = False) -> None:
-    """List the published weight files: where they are, what is known of them, under which licence."""
-    from c3dvideo.weights.published import PUBLISHED
+    """List the embedded weights and the published files: where they are, what is known of them, their licences."""
+    from c3dvideo.weights.published import EMBEDDED_ENTRY, PUBLISHED
 
     if as_json:
-        print_json([asdict(entry) for entry in PUBLISHED.values()])
+        print_json([asdict(entry) for entry in (EMBEDDED_ENTRY, *PUBLISHED.values())])
         return
+    typer.echo(f"{EMBEDDED_ENTRY.name}: {EMBEDDED_ENTRY.what}")
+    typer.echo("    use      the default; --weights embedded")
+    typer.echo(f"    licence  {EMBEDDED_ENTRY.licence}")
     for entry in PUBLISHED.values():
         way = (
             "cannot be imported"

@@ -4,7 +4,7 @@
     logits = network(clips)                                        # clips: float (N, 3, 16, 112, 112)
     features = network.activations(clips, ["fc6", "pool5"])        # stops at fc6
 
-The figure of the paper (Tran et al., ICCV 2015, section 3), one line a stage, sizes as (C, T, H, W):
+The figure of the paper (Tran et al., ICCV 2015, section 3), one line per stage, sizes as (C, T, H, W):
 
     clip    3 x 16 x 112 x 112
     conv1a  64                     pool1 1x2x2    64 x 16 x 56 x 56
@@ -19,7 +19,7 @@ Every convolution, fc6 and fc7 are followed by ReLU; an activation of that name 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
@@ -187,7 +187,7 @@ class C3D(
         now, then = (_pool5_cells(length, size, each) for each in (self.architecture["pool5"], rule))
         if now != then:
             raise UsageError(
-                f"pool5 rule {rule!r} leaves {then} cells a channel, but fc6 of these weights takes {now} "
+                f"pool5 rule {rule!r} leaves {then} cells per channel, but fc6 of these weights takes {now} "
                 f"(rule {self.architecture['pool5']!r})"
             )
         self.architecture["pool5"] = rule
@@ -210,12 +210,30 @@ class C3D(
             if isinstance(module, nn.Conv3d | nn.Linear):
                 yield name, module
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Copy the arrays of a state dict, as any torch module does.
+
+        Where the names are those of another project, the error says how to import them: other projects also differ in
+        the order of channels, the mean and pool5, so that renaming alone would compute something else.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        except RuntimeError as error:
+            foreign = [name for name in state_dict if name not in self.state_dict()]
+            if not foreign:
+                raise
+            raise RuntimeError(
+                f"{error}\nThe names {', '.join(foreign[:4])} are not those of this network (conv1a ... conv5b, fc6, "
+                f"fc7, {self.architecture['last_layer']}). Other projects also prepare pixels differently: "
+                "import their file with `c3dvideo weights import FILE --out DIR` or c3dvideo.import_weights(FILE)"
+            ) from error
+
     def _save_pretrained(self, save_directory: Path) -> None:
         save_folder(self, save_directory)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
-        """The network of a weights folder or of a hub id "owner/name", in evaluation mode.
+        """The network of a weights folder, of a hub id "owner/name", or of the "embedded" weights, in evaluation mode.
 
         options: `num_classes` for a fresh, untrained last layer when the weights have another number (a warning says
             so); revision, token, cache_dir, force_download and local_files_only go to the hub.
@@ -270,7 +288,7 @@ def _pool5(rule: Pool5) -> nn.MaxPool3d:
 
 
 def _pool5_cells(clip_length: int, crop_size: int, rule: Pool5) -> int:
-    """Cells of pool5 a channel: T * H * W."""
+    """Cells of pool5 per channel: T * H * W."""
     frames, side = clip_length // 8, crop_size // 16
     if rule == "floor":
         return (frames // 2) * (side // 2) ** 2
@@ -289,15 +307,25 @@ def _check_architecture(architecture: Mapping[str, Any]) -> None:
         raise UsageError(
             f"temporal depths must be odd and positive, so that padding keeps the clip length; got {depths}"
         )
-    if architecture["pool5"] not in ("ceil", "symmetric", "floor"):
-        raise UsageError(f"pool5 is {architecture['pool5']!r}; expected 'ceil', 'symmetric' or 'floor'")
-    if architecture["filler"] not in ("gaussian", "xavier"):
-        raise UsageError(f"filler is {architecture['filler']!r}; expected 'gaussian' or 'xavier'")
-    if architecture["num_classes"] < 1:
-        raise UsageError(f"num_classes is {architecture['num_classes']}; expected at least 1")
+    for name, choice in (("pool5", Pool5), ("filler", Filler)):
+        if architecture[name] not in get_args(choice):
+            raise UsageError(f"{name} is {architecture[name]!r}; expected one of {', '.join(get_args(choice))}")
+    sizes = {name: architecture[name] for name in _LARGEST if name in architecture}
+    sizes |= {f"stage {number}": width for number, stage in enumerate(stages, start=1) for width in stage}
+    sizes |= {f"temporal depth of stage {number}": depth for number, depth in enumerate(depths, start=1)}
+    for name, value in sizes.items():
+        largest = _LARGEST.get(name, _LARGEST["fc_width"])
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+            raise UsageError(f"{name} is {value!r}; expected a whole number from 1 to {largest:,}")
+    if not 0 <= architecture["dropout"] < 1:
+        raise UsageError(f"dropout is {architecture['dropout']}; expected at least 0 and less than 1")
     cells = _pool5_cells(architecture["clip_length"], architecture["crop_size"], architecture["pool5"])
     if cells < 1:
         raise UsageError(
             f"a clip of {architecture['clip_length']} frames of {architecture['crop_size']} pixels leaves nothing "
             "after five poolings; take at least 16 frames of 32 pixels (8 and 16 with pool5 'ceil')"
         )
+
+
+_LARGEST = {"num_classes": 10_000_000, "fc_width": 1 << 20, "clip_length": 4096, "crop_size": 4096}
+"""Sizes beyond these come from a damaged config, and would take all memory."""

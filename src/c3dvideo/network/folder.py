@@ -1,20 +1,25 @@
 """Weights folders: `model.safetensors` + `config.json`, and nothing that could run code.
 
-    network = load_weights("my_weights")            # a folder, a hub id "owner/name", a published name, None = default
+    network = load_folder(C3D, "my_weights")
     save_folder(network, "copy")
 
 The safetensors file holds the state dict under its own names and, where the profile needs one, the mean volume under
 "mean_volume". The config holds `architecture` (the arguments of C3D), `classes`, `profile` (every field), `provenance`
-and `sha256` (one a layer array, of its float32 bytes in C order), which is compared on every load.
+and `sha256` (one per array, of its float32 bytes in C order), which is compared on every load.
 """
 
 import hashlib
 import json
 import os
+import threading
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import numpy as np
 import torch
@@ -24,6 +29,8 @@ from torch import Tensor
 
 from c3dvideo.choices import StoredPrecision
 from c3dvideo.errors import DownloadError, UsageError, WeightsError
+from c3dvideo.files import atomic_text, writing
+from c3dvideo.reading import ForeignFile, read_json
 from c3dvideo.video.preprocess import Profile
 
 if TYPE_CHECKING:
@@ -31,6 +38,8 @@ if TYPE_CHECKING:
 
 MODEL, CONFIG, MEAN = "model.safetensors", "config.json", "mean_volume"
 EMBEDDED = Path(__file__).parent / "embedded"
+HUB_SECONDS = 5.0
+"""How long the model hub may take to answer at all."""
 Network = TypeVar("Network", bound="C3D")
 
 
@@ -40,7 +49,6 @@ def save_folder(network: "C3D", directory: str | Path, *, precision: StoredPreci
     precision: "fp16" stores half the bytes; what is loaded is then float32 of the rounded numbers.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     dtype = torch.float16 if precision == "fp16" else torch.float32
     tensors = {name: array.to(dtype) for name, array in _arrays(network).items()}
     config = {
@@ -50,22 +58,32 @@ def save_folder(network: "C3D", directory: str | Path, *, precision: StoredPreci
         "provenance": network.provenance,
         "sha256": digests(tensors),
     }
-    model, text = (directory / f".{name}.{os.getpid()}" for name in (MODEL, CONFIG))
-    try:
-        save_file(tensors, model, metadata={"format": "pt"})
-        text.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        model.chmod(text.stat().st_mode)  # safetensors writes files that only their owner may read
-        model.replace(directory / MODEL)
-        text.replace(directory / CONFIG)
-    finally:
-        model.unlink(missing_ok=True)
-        text.unlink(missing_ok=True)
+    with writing(directory, error=WeightsError):
+        directory.mkdir(parents=True, exist_ok=True)
+        model = directory / f".{MODEL}.{os.getpid()}"
+        try:
+            save_file(tensors, model, metadata={"format": "pt"})
+            model.chmod(0o666 & ~_umask())  # safetensors writes files that only their owner may read
+            model.replace(directory / MODEL)
+        except SafetensorError as error:
+            raise WeightsError(f"{directory / MODEL} could not be written: {error}; nothing was left behind") from error
+        finally:
+            model.unlink(missing_ok=True)
+    with atomic_text(directory / CONFIG, error=WeightsError) as text:
+        text.write(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def _umask() -> int:
+    """The permissions that this process withholds from new files."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def load_folder(kind: type[Network], directory: str | Path, *, num_classes: int | None = None) -> Network:
     """The network of a weights folder, in evaluation mode.
 
-    num_classes: asks for that many outputs; where the folder has another number, the last layer is drawn anew and a
+    num_classes: the number of outputs wanted; where the folder has another number, the last layer is drawn anew and a
         warning says so.
     Raises WeightsError when a file is missing or damaged, or when an array has the wrong shape, is not finite, or is
     not the one that the config was written for.
@@ -83,7 +101,7 @@ def load_folder(kind: type[Network], directory: str | Path, *, num_classes: int 
         )
     try:
         network.profile = Profile.from_dict(config["profile"])
-    except UsageError as error:
+    except (UsageError, TypeError, ValueError) as error:
         raise WeightsError(f"{directory / CONFIG}: {error}") from error
     network.classes = tuple(config["classes"])
     network.provenance = config["provenance"]
@@ -95,10 +113,11 @@ def load_folder(kind: type[Network], directory: str | Path, *, num_classes: int 
 def load_folder_or_hub(
     kind: type[Network], model_id: str, *, num_classes: int | None = None, **hub_options: Any
 ) -> Network:
-    """The network of a weights folder, or of one on a model hub (`owner/name`).
+    """The network of a weights folder, of the embedded weights ("embedded"), or of a model hub ("owner/name").
 
     hub_options: revision, token, cache_dir, force_download, local_files_only, as of huggingface_hub.
-    Raises UsageError for any other option, DownloadError when the hub cannot be reached or has no such weights.
+    Raises UsageError for any other option and for a path into a folder that exists, DownloadError when the hub cannot
+    be reached or has no such weights.
     """
     unknown = hub_options.keys() - {"revision", "token", "cache_dir", "force_download", "local_files_only"}
     if unknown:
@@ -106,20 +125,70 @@ def load_folder_or_hub(
             f"from_pretrained does not take {', '.join(sorted(unknown))}; the architecture comes from the weights "
             "(only num_classes may differ)"
         )
-    if Path(model_id).is_dir():
-        return load_folder(kind, model_id, num_classes=num_classes)
+    folder = EMBEDDED if model_id == "embedded" else Path(model_id)
+    if not folder.is_dir():
+        _refuse_mistyped_path(model_id)
+        folder = _hub_folder(model_id, hub_options)
+    return load_folder(kind, folder, num_classes=num_classes)
 
+
+def _refuse_mistyped_path(name: str) -> None:
+    """Raise UsageError where the first part of `name` is a folder here: then it is a path and not a hub id."""
+    parent = Path(name).parent
+    if len(Path(name).parts) > 1 and parent.is_dir():
+        found = sorted(each.name for each in parent.iterdir() if (each / CONFIG).is_file())
+        known = f"its weights folders are {', '.join(found[:8])}" if found else "it has no weights folder"
+        raise UsageError(f"there is no folder {name}; {parent} exists, and {known}")
+
+
+def _hub_folder(model_id: str, options: Mapping[str, Any]) -> Path:
+    """The folder in the hub's cache that holds these weights, fetched if it is not there yet."""
     import huggingface_hub
 
+    def fetch(**more: Any) -> Path:
+        chosen = {**options, **more}
+        found = [huggingface_hub.hf_hub_download(model_id, name, **chosen) for name in (CONFIG, MODEL)]
+        return Path(found[0]).parent
+
+    if not options.get("force_download"):
+        with suppress(OSError, ValueError):
+            return fetch(local_files_only=True)
     try:
-        found = [huggingface_hub.hf_hub_download(model_id, name, **hub_options) for name in (CONFIG, MODEL)]
+        if not options.get("local_files_only"):
+            _check_hub_answers()
+        return fetch()
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()
         raise DownloadError(
-            f"{model_id!r} is not a folder here, and could not be fetched from the model hub: "
-            f"{reason[0] if reason else type(error).__name__}. Without internet, give the path of a weights folder"
+            f"{model_id!r} is not a folder here, and could not be fetched from the model hub as "
+            f"{model_id}/{CONFIG}: {reason[0] if reason else type(error).__name__}. Without internet, give the path of "
+            "a weights folder"
         ) from error
-    return load_folder(kind, Path(found[0]).parent, num_classes=num_classes)
+
+
+def _check_hub_answers() -> None:
+    """Raise OSError within HUB_SECONDS when the hub cannot be reached; its client would try for half a minute."""
+    import huggingface_hub
+
+    address = urlsplit(huggingface_hub.constants.ENDPOINT)
+    outcome: list[OSError | None] = []
+
+    def connect() -> None:
+        try:
+            with urlopen(Request(address.geturl(), method="HEAD"), timeout=HUB_SECONDS):
+                outcome.append(None)
+        except HTTPError:  # an answer, whatever it says
+            outcome.append(None)
+        except OSError as error:
+            outcome.append(error)
+
+    # A thread, because looking up a name cannot be given a time limit.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    if not outcome or outcome[0] is not None:
+        reason = outcome[0] if outcome else f"no answer within {HUB_SECONDS:g} seconds"
+        raise OSError(f"{address.netloc} cannot be reached ({reason})")
 
 
 def assemble(
@@ -132,12 +201,14 @@ def assemble(
     try:
         with torch.device("meta"):
             network = kind(**architecture)
-    except (TypeError, KeyError, UsageError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError, RuntimeError, UsageError) as error:
         raise WeightsError(f"{source} describes no C3D network: {error}") from error
     faults = array_faults({name: tuple(array.shape) for name, array in network.state_dict().items()}, tensors)
     if faults:
         raise WeightsError(f"{source} does not fit its network: {'; '.join(faults)}")
     network.load_state_dict({name: array for name, array in tensors.items() if name != MEAN}, assign=True)
+    if MEAN in tensors and (tensors[MEAN].ndim != 4 or len(tensors[MEAN]) != 3):
+        raise WeightsError(f"{source}: the mean volume is {tuple(tensors[MEAN].shape)}, expected (3, T, H, W)")
     network.mean_volume = tensors[MEAN].numpy() if MEAN in tensors else None
     return network.eval()
 
@@ -163,7 +234,7 @@ def replace_head(network: "C3D", num_classes: int) -> None:
     network.classes = ()
     setattr(network, network.architecture["last_layer"], fresh)
     warnings.warn(
-        f"these weights have {before} classes and {num_classes} were asked for: the last layer "
+        f"these weights have {before} classes but num_classes is {num_classes}: the last layer "
         f"({network.architecture['last_layer']}) and the class names were dropped, the new layer is untrained",
         stacklevel=2,
     )
@@ -172,20 +243,18 @@ def replace_head(network: "C3D", num_classes: int) -> None:
 def read_config(directory: Path) -> dict[str, Any]:
     """The config of a weights folder; raises WeightsError when it is missing, damaged or incomplete."""
     path = directory / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise WeightsError(
             f"{directory} is not a weights folder: it has no {CONFIG}; make one with `c3dvideo weights import`"
-        ) from error
-    except (ValueError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read as JSON: {error}") from error
+        )
+    config = read_json(ForeignFile(path, WeightsError, "the config of a weights folder"))
     kinds = {"architecture": dict, "classes": list, "profile": dict, "provenance": dict, "sha256": dict}
-    found: dict[str, Any] = config if isinstance(config, dict) else {}
-    missing = [key for key, kind in kinds.items() if not isinstance(found.get(key), kind)]
+    missing = [key for key, kind in kinds.items() if not isinstance(config.get(key), kind)]
     if missing:
         raise WeightsError(f"{path} is not a config of c3dvideo: it lacks {', '.join(missing)}")
-    return found
+    if not all(isinstance(name, str) for name in config["classes"]):
+        raise WeightsError(f"{path}: classes must be names; expected a list of texts")
+    return config
 
 
 def read_tensors(directory: Path) -> dict[str, Tensor]:
@@ -196,7 +265,7 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
         return {name: array.to(torch.float32, copy=True) for name, array in load_file(path).items()}
     except FileNotFoundError as error:
         raise WeightsError(f"{directory} is not a weights folder: it has no {MODEL}") from error
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} is damaged or cut short, fetch or import it again: {error}") from error
 
 

@@ -8,8 +8,6 @@ arrays; the profile and the class names are those that belong to the file. What 
 `network.provenance["notes"]`, one sentence each.
 """
 
-import bz2
-import io
 import re
 import struct
 import zipfile
@@ -28,6 +26,8 @@ from c3dvideo.errors import UsageError, WeightsError
 from c3dvideo.files import file_sha256
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import CONFIG, assemble
+from c3dvideo.reading import ForeignFile, decompressed, read_bytes, read_text
+from c3dvideo.reading_arrays import read_npy
 from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile
 from c3dvideo.weights.formats import state_dicts as layouts
 from c3dvideo.weights.formats import tensorflow
@@ -36,6 +36,8 @@ from c3dvideo.weights.formats.pickles import read_pickle, read_torch
 from c3dvideo.weights.formats.state_dicts import Array, Found
 
 LABELS = Path(__file__).parent / "labels"
+MEAN_BYTES = 256 << 20
+"""Largest mean file, also once unpacked; the release's is 12 MB."""
 _LABELS = {487: "sports1m", 101: "ucf101"}
 _CHANNEL_MEANS = {487: "caffe_channel_mean", 101: "caffe_ucf101_channel_mean"}
 _DENSE = ("fc6.weight", "fc7.weight")
@@ -45,7 +47,7 @@ _PICKLE = re.compile(rb"\x80[\x02-\x05]|\([ld]|[\]}]q|c[\w.]+\r?\n\w+")  # of pr
 # What the parsers of a dozen formats raise at bytes that are not what they should be.
 _DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
-    *(TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error),
+    *(TypeError, ValueError, SystemError, NotImplementedError, struct.error, zipfile.BadZipFile, zlib.error),
 )
 _UNSUPPORTED = {
     b"\x12\x01\x00\x00\x00\x00\x00\x00": "an MXNet parameter file; import GluonCV's ONNX file of the same network",
@@ -66,7 +68,7 @@ def import_weights(
 
     mean: the mean volume that belongs to it: `.binaryproto`, `.npy` or `.npy.bz2`, (3, T, H, W) or with a leading 1.
     profile: name of one of PROFILES instead of the one that belongs to the file; it also decides the pool5 rule.
-    classes: one class name a line, instead of the list that belongs to the number of classes.
+    classes: one class name per line, instead of the list that belongs to the number of classes.
     fc6_rows: the order of the rows of a TensorFlow file's wd1, where it is not H, W, C.
     Raises WeightsError when the file is damaged or no C3D, UnsafePickleError when it would run code, UsageError when
     mean, profile or classes do not fit.
@@ -112,21 +114,19 @@ def import_weights(
 
 
 def read_mean(path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The mean volume (3, T, H, W) of a `.binaryproto`, `.npy` or `.npy.bz2` file."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"mean file {path} cannot be read: {error.strerror}") from error
+    """The mean volume (3, T, H, W) of a `.binaryproto`, `.npy` or `.npy.bz2` file.
+
+    Raises UsageError when the file cannot be read, and WeightsError when it is damaged, of another shape, or larger
+    than MEAN_BYTES once unpacked.
+    """
+    if not path.is_file():
+        raise UsageError(f"mean file {path} cannot be read: there is no such file")
+    file = ForeignFile(path, WeightsError, "a mean volume (.binaryproto, .npy or .npy.bz2)")
+    content = read_bytes(file, max_bytes=MEAN_BYTES)
     if content.startswith(b"BZh"):
-        try:
-            content = bz2.decompress(content)
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"mean file {path} is damaged or cut short: {error}") from error
-    try:
-        npy = content.startswith(b"\x93NUMPY")
-        volume: Array = np.load(io.BytesIO(content), allow_pickle=False) if npy else read_blob(path)
-    except ValueError as error:
-        raise WeightsError(f"mean file {path} is damaged or cut short: {error}") from error
+        content = decompressed(content, file, max_bytes=MEAN_BYTES)
+    is_npy = content.startswith(b"\x93NUMPY")
+    volume: Array = read_npy(file, content=content) if is_npy else read_blob(path)
     if volume.ndim == 5 and volume.shape[0] == 1:
         volume = volume[0]
     if volume.ndim != 4 or volume.shape[0] != 3:
@@ -159,7 +159,7 @@ def _read(file: Path, fc6_rows: Pool5Order | None) -> Found:
             raise WeightsError(f"{file} is {what}; see `c3dvideo weights list`")
     found = _read_by_mark(file, head, fc6_rows)
     if fc6_rows and not found.layout.startswith("TensorFlow"):
-        raise UsageError(f"--fc6-rows is for TensorFlow files; {file} is a {found.layout}")
+        raise UsageError(f"`fc6_rows=` is for TensorFlow files; {file} is a {found.layout}")
     return found
 
 
@@ -223,7 +223,7 @@ def _architecture(found: Found, notes: list[str], source: str) -> tuple[dict[str
     channels, (fc_width, inputs) = _channels(arrays), shapes["fc6.weight"]
     if inputs % channels or inputs // channels not in _CELLS:
         raise WeightsError(
-            f"{source}: fc6 takes {inputs} inputs of {channels} channels, so {inputs / channels:g} a channel; a clip "
+            f"{source}: fc6 takes {inputs} inputs of {channels} channels, so {inputs / channels:g} per channel; a clip "
             "of 16 frames of 112 pixels leaves 16 (pool5 ceil or symmetric) or 9 (floor)"
         )
     if "fc8.weight" not in shapes:
@@ -252,18 +252,18 @@ def _with_mean(profile: Profile, volume: Array | None, notes: list[str], *, n_cl
         if profile.mean != "volume":
             return profile
         if asked:
-            raise UsageError(f"profile {profile.name!r} subtracts a mean volume: give it with --mean FILE")
+            raise UsageError(f"profile {profile.name!r} subtracts a mean volume: give its file as `mean=`")
         means = PROFILES[_CHANNEL_MEANS.get(n_classes, "caffe_channel_mean")]
         notes.append(
-            f"no mean volume was given: the mean a channel of profile {means.name} is used, which changes features by "
-            "about 5%; give --mean FILE to be exact"
+            f"no mean volume was given: the mean per channel of profile {means.name} is used, which changes "
+            "features by about 5%; give the mean volume as `mean=` to be exact"
         )
         return means if profile == CAFFE else replace(profile, name=f"{profile.name}_channel_mean", mean=means.mean)
     fits = profile.resize == "stretch" and volume.shape[2:] == (profile.resize_height, profile.resize_width)
     if profile.mean == "volume" and fits:
         return profile
     if fits:
-        notes.append(f"the mean volume takes the place of the mean a channel of profile {profile.name}")
+        notes.append(f"the mean volume takes the place of the mean per channel of profile {profile.name}")
         return replace(profile, name=f"{profile.name}_volume", mean="volume")
     match = next((p for p in (CAFFE, PROFILES["i380k"]) if volume.shape[2:] == (p.resize_height, p.resize_width)), None)
     if asked or match is None:
@@ -284,18 +284,16 @@ def _class_names(file: Path | None, n_classes: int, notes: list[str]) -> tuple[s
         return names if n_classes else ()
     if n_classes not in _LABELS:
         if n_classes:
-            notes.append(f"no class names are known for {n_classes} classes; give them with --classes FILE")
+            notes.append(f"no class names are known for {n_classes} classes; give a file of them as `classes=`")
         return ()
-    notes.append(f"{n_classes} classes: taken to be those of {_LABELS[n_classes]} (else give --classes FILE)")
+    notes.append(f"{n_classes} classes: taken to be those of {_LABELS[n_classes]} (or give names as `classes=`)")
     return read_class_names(LABELS / f"{_LABELS[n_classes]}.txt")
 
 
 def read_class_names(file: Path) -> tuple[str, ...]:
-    """One class name a line; numbers in front, as in UCF101's classInd.txt, are dropped."""
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"class names {file} cannot be read: {error}") from error
+    """One class name per line; numbers in front, as in UCF101's classInd.txt, are dropped."""
+    text = read_text(ForeignFile(file, UsageError, "a list of class names, one per line"))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     numbered = [line.split(maxsplit=1) for line in lines]
     if all(len(parts) == 2 and parts[0].isdigit() for parts in numbered):
         lines = [parts[1] for parts in numbered]

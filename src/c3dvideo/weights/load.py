@@ -13,22 +13,22 @@ from c3dvideo.weights import published
 
 
 def load_weights(name: str | Path | None = None) -> C3D:
-    """A network in evaluation mode: from a weights folder, a published name, a hub id, or the default for None.
+    """The network of these weights, in evaluation mode.
 
-    The default, also called "embedded", is the one that the package ships. Published names are those of
-    `c3dvideo weights list`; they are fetched once and kept in the cache folder.
-    Raises WeightsError or DownloadError when it cannot be had, UsageError when the name means nothing.
+    name: a weights folder, a name from `c3dvideo weights list` (fetched once and kept in the cache folder), a model hub
+    id "owner/name", or "embedded" or None for the weights that the package ships.
+    Raises WeightsError when they are damaged, DownloadError when they cannot be fetched, UsageError when there are no
+    weights of that name.
 
     >>> network = load_weights()
     >>> network.layer_shape("fc6"), network.profile.name
     ((1024,), 'embedded')
     """
-
     if name is None or str(name) == "embedded":
         if not (EMBEDDED / CONFIG).is_file():
             raise WeightsError(
-                "this installation ships no default weights; name some with --weights: a folder made by "
-                "`c3dvideo weights import` or `c3dvideo train`, or a name from `c3dvideo weights list`"
+                "this installation ships no default weights; give a folder made by `c3dvideo weights import` or "
+                "`c3dvideo train`, or a name from `c3dvideo weights list`, as `weights=`"
             )
         return load_folder(C3D, EMBEDDED)
     path = Path(name)
@@ -36,11 +36,14 @@ def load_weights(name: str | Path | None = None) -> C3D:
         return load_folder(C3D, path)
     if path.is_file():
         raise UsageError(
-            f"{name} is a file; turn it into a weights folder with: c3dvideo weights import {name} --out DIR"
+            f"{name} is a file; turn it into a weights folder with `c3dvideo weights import {name} --out DIR`"
         )
     if str(name) in published.PUBLISHED:
         return load_folder(C3D, published.fetch(str(name)))
     if isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         return load_folder_or_hub(C3D, name)
-    known = ", ".join(entry.name for entry in published.PUBLISHED.values() if entry.fetchable and entry.is_network)
-    raise UsageError(f"weights {str(name)!r} are neither a folder, nor a hub id (owner/name), nor one of {known}")
+    known = [entry.name for entry in published.PUBLISHED.values() if entry.fetchable and entry.is_network]
+    raise UsageError(
+        f"weights {str(name)!r} are neither a folder, nor a hub id (owner/name), nor one of "
+        f"{', '.join(known)}, embedded"
+    )

@@ -251,6 +251,14 @@ PUBLISHED: dict[str, Published] = {
 }
 
 
+EMBEDDED_ENTRY = Published(
+    name="embedded",
+    what="the default, part of this package: 1,024 numbers per clip; it has seen generated clips only",
+    urls=(),
+    licence="Apache-2.0",
+)
+
+
 def fetch(name: str) -> Path:
     """The weights folder of a published network, downloaded, verified and converted when it is not cached yet.
 
@@ -332,4 +340,4 @@ def _or_remove(folder: Path, write: Callable[[], None]) -> None:
 
 def _by_hand(entry: Published) -> str:
     mean = " --mean FILE" if entry.mean else ""
-    return f"then run: c3dvideo weights import FILE{mean} --out DIR, and give --weights DIR"
+    return f"then run `c3dvideo weights import FILE{mean} --out DIR` and give DIR as `weights=`"

@@ -1,16 +1,20 @@
-"""Reading weights out of pickles without running anything that is in them.
+"""Weights out of pickles, without running anything that is in them.
 
     content = read_torch(Path("c3d.pickle"))        # saved by torch.save
     content = read_pickle(Path("c3d_model.pkl"))    # a plain pickle, of Python 2 as well
 
-A pickle is a program. These readers know the few functions that rebuild arrays and refuse every other one by name.
+A pickle is a program. These readers know the few functions that rebuild arrays. Every other function or class is
+refused by name, except beside the state dict of a training checkpoint, where it becomes an object that does nothing.
 """
 
 import codecs
 import pickle
 import re
+import struct
 import warnings
+import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,14 @@ import numpy as np
 
 from c3dvideo.errors import UnsafePickleError, WeightsError
 
-_DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, OSError)
+STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "network", "net", "params", "weights")
+"""Where training checkpoints keep the state dict, in order of preference."""
+
+# SystemError, MemoryError and OverflowError come from damaged pickles, ImportError from names of modules in them.
+_DAMAGED = (
+    *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, OSError),
+    *(SystemError, MemoryError, ArithmeticError, AssertionError, ImportError, zipfile.BadZipFile, struct.error),
+)
 
 _REBUILDERS: dict[str, Any] = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
 
@@ -26,8 +37,9 @@ _REBUILDERS: dict[str, Any] = {"_reconstruct": np.empty(0).__reduce__()[0], "sca
 def read_torch(path: Path) -> Any:
     """What torch.save wrote, tensors on the CPU.
 
-    Raises UnsafePickleError when the file asks for anything but tensors, arrays and containers, WeightsError when it
-    is damaged.
+    The optimizer, log or message hub that a training checkpoint holds beside its state dict may be of any class; such
+    objects are replaced by inert ones. Raises UnsafePickleError when the file calls for anything but tensors, arrays
+    and containers elsewhere, WeightsError when it is damaged.
     """
     import torch
 
@@ -44,7 +56,7 @@ def read_torch(path: Path) -> Any:
     except _DAMAGED as error:
         message = str(error)
         if wanted := re.search(r"GLOBAL ([\w.]+)", message):
-            raise _unsafe(path, wanted[1]) from error
+            return _read_checkpoint(path, wanted[1])
         if "TorchScript" in message:
             raise _unsafe(path, "a TorchScript program") from error
         raise WeightsError(
@@ -52,10 +64,75 @@ def read_torch(path: Path) -> Any:
         ) from error
 
 
+class _Inert:
+    """Stands for an object of a class that is not loaded: it takes any arguments and any state, and does nothing."""
+
+    def __new__(cls, *arguments: Any, **options: Any) -> "_Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        """Ignore the item, as pickles of lists and deques append."""
+
+    def extend(self, items: Any) -> None:
+        """Ignore the items."""
+
+
+class _CheckpointPickle:
+    """What `torch.load` needs of a pickle module; everything that does not rebuild tensors becomes inert."""
+
+    class Unpickler(pickle.Unpickler):
+        """Finds what rebuilds tensors, arrays and containers; anything else becomes `_Inert`."""
+
+        def find_class(self, module_name: str, global_name: str, /) -> Any:
+            import torch
+
+            if (module_name, global_name) in _KNOWN:
+                return _KNOWN[module_name, global_name]
+            if module_name == "torch._utils" and global_name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
+                return getattr(torch._utils, global_name)
+            found = getattr(torch, global_name, None) if module_name == "torch" else None
+            is_plain = isinstance(found, torch.dtype) or global_name in ("Size", "device")
+            return found if is_plain or (global_name.endswith("Storage") and found is not None) else _Inert
+
+    @classmethod
+    def load(cls, file: Any, **options: Any) -> Any:
+        """The object in the file, as `pickle.load`."""
+        return cls.Unpickler(file, **options).load()
+
+
+def _read_checkpoint(path: Path, wanted: str) -> Any:
+    """The state dict of a training checkpoint that also holds objects of other classes, the first of them `wanted`.
+
+    Raises UnsafePickleError when there is no state dict, or when it is not made of arrays alone.
+    """
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_CheckpointPickle)
+    except _DAMAGED as error:
+        raise _unsafe(path, wanted) from error
+    inner = content if isinstance(content, Mapping) else {}
+    key = next((key for key in STATE_DICT_KEYS if isinstance(inner.get(key), Mapping)), None)
+    if key is None or not all(isinstance(value, torch.Tensor | np.ndarray) for value in inner[key].values()):
+        raise _unsafe(path, wanted)
+    return {key: inner[key]} | {name: None for name in inner if name != key and isinstance(name, str)}
+
+
 def read_pickle(path: Path) -> Any:
     """What a plain pickle of numbers, numpy arrays and containers holds.
 
-    Raises UnsafePickleError when it asks for anything else, WeightsError when it is damaged.
+    Raises UnsafePickleError when it calls for anything else, WeightsError when it is damaged.
     """
     try:
         with path.open("rb") as file:
@@ -72,18 +149,10 @@ class _ArrayUnpickler(pickle.Unpickler):
     def __init__(self, file: Any, path: Path) -> None:
         super().__init__(file, encoding="latin1")
         self._path = path
-        self._known: dict[tuple[str, str], Any] = {
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-            ("collections", "OrderedDict"): OrderedDict,
-            ("_codecs", "encode"): _latin1,
-            **{("numpy.core.multiarray", name): function for name, function in _REBUILDERS.items()},
-            **{("numpy._core.multiarray", name): function for name, function in _REBUILDERS.items()},
-        }
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         try:
-            return self._known[module_name, global_name]
+            return _KNOWN[module_name, global_name]
         except KeyError:
             raise _unsafe(self._path, f"{module_name}.{global_name}") from None
 
@@ -93,6 +162,15 @@ def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise ValueError(f"text in the encoding {encoding!r}")
     return codecs.latin_1_encode(text)[0]
+
+
+_KNOWN: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _latin1,
+    **{(f"numpy.{core}.multiarray", name): f for core in ("core", "_core") for name, f in _REBUILDERS.items()},
+}
 
 
 def _unsafe(path: Path, wanted: str) -> UnsafePickleError:

@@ -22,6 +22,7 @@ from c3dvideo.choices import Pool5, Pool5Order
 from c3dvideo.errors import MissingExtraError, WeightsError
 from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile
 from c3dvideo.weights.formats.caffe import read_model
+from c3dvideo.weights.formats.pickles import STATE_DICT_KEYS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pairs = list[tuple[Array, Array]]
@@ -31,13 +32,14 @@ CONVOLUTIONS = {
     5: ("conv1a", "conv2a", "conv3a", "conv4a", "conv5a"),
 }
 DENSE = ("fc6", "fc7", "fc8")
-_ASSUMED = "the file does not say how its pixels were prepared: the release's profile was assumed (see --profile)"
+_ASSUMED = (
+    "the file does not say how its pixels were prepared: the release's profile was assumed (`profile=` names another)"
+)
 _PORT = (
     "profile and pool5 rule are this project's; the network was trained by the release, whose features need "
-    "--profile caffe --mean FILE"
+    "profile caffe and the mean volume as `mean=`"
 )
 _WRAPPERS = ("module.", "backbone.", "model.", "network.", "net.")
-_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "network", "net", "params", "weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ def from_checkpoint(content: object) -> Found:
     """What a PyTorch file or a plain pickle holds: a state dict, however wrapped, or a list of arrays."""
     wrapped: list[str] = []
     while isinstance(content, Mapping):
-        inner = next((key for key in _STATE_DICT_KEYS if isinstance(content.get(key), Mapping | list)), None)
+        inner = next((key for key in STATE_DICT_KEYS if isinstance(content.get(key), Mapping | list)), None)
         if inner is None:
             break
         wrapped += [str(key) for key in content if key != inner]
@@ -202,6 +204,11 @@ def from_onnx(path: Path) -> Found:
 
     try:
         graph = onnx.load(str(path)).graph
+    except (OSError, onnx.checker.ValidationError) as error:
+        raise WeightsError(
+            f"{path} is an ONNX graph whose arrays lie in another file, which cannot be read: {error}; put that file "
+            "beside it under its own name"
+        ) from error
     except DecodeError as error:
         raise WeightsError(f"{path} is damaged or cut short, or is no ONNX graph: {error}") from error
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -277,7 +284,7 @@ def _project(bare: Mapping[str, Array]) -> tuple[str, Profile, tuple[str, ...]]:
         return "plain C3D state dict (last layer `out`)", CAFFE, (_ASSUMED,)
     if "conv1.weight" in bare:
         head = bare.get("fc8.weight")
-        other = "jfzhang95's training uses the same layer names: say --profile jfzhang if it came from there"
+        other = "jfzhang95's training uses the same layer names: set `profile=` to jfzhang if it came from there"
         return "DavideA state dict", PROFILES["davidea"], (_PORT if head is None or len(head) == 487 else other,)
     return "state dict", CAFFE, (_ASSUMED,)
 
