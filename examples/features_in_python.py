@@ -1,4 +1,4 @@
-"""From a folder of videos to one descriptor a video, and the most similar pairs.
+"""From a folder of videos to one descriptor per video, and the most similar pairs.
 
 python examples/features_in_python.py [FOLDER]            # without a folder it makes a few videos first
 """
@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from c3dvideo import extract, synthetic
-from c3dvideo.features.store import descriptor, list_features, read_features
-from c3dvideo.video.clips import ClipPlan
+from c3dvideo import ClipPlan, descriptor, extract, list_features, read_features, synthetic
 
 work = Path(tempfile.mkdtemp())
 videos = Path(sys.argv[1]) if len(sys.argv) > 1 else work / "videos"

@@ -1,10 +1,12 @@
 """The documentation does what it says: blocks print what is shown, generated pages are current, the site builds."""
 
+import ast
 import doctest
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -138,6 +140,23 @@ def test_the_site_builds_strictly_and_needs_nothing_from_elsewhere(tmp_path: Pat
     for page in (tmp_path / "site").rglob("*.html"):
         loaded = re.findall(r"<(?:link|script|img)\b[^>]*(?:href|src)=[\"']?(https?://[^\"' >]+)", page.read_text())
         assert loaded == [], f"{page.name} loads {loaded}"
+
+
+def test_every_message_of_the_troubleshooting_page_is_in_the_source() -> None:
+    page = (DOCS / "troubleshooting.md").read_text()
+    messages = re.findall(r"^### `(.+)`$", page, flags=re.MULTILINE)
+    texts = [text for path in (ROOT / "src").rglob("*.py") for text in strings(ast.parse(path.read_text()))]
+    assert len(messages) > 20
+    assert [message for message in messages if not any(message in text for text in texts)] == []
+
+
+def strings(tree: ast.AST) -> Iterator[str]:
+    """Every string of a module, with an ellipsis where a value is put in."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def test_the_reference_holds_every_public_name() -> None:
