@@ -30,7 +30,7 @@ check: install  ## style, types and import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: install  ## rewrite the code in house style
+format: install  ## rewrite the code in the project style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
