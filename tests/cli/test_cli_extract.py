@@ -52,8 +52,8 @@ def test_results_on_stdout_and_notes_on_stderr(here: Path, run: Run) -> None:
     assert out.startswith("out: 2 videos done, 0 already there, 1 failed\n3 clips in ")
     seconds = re.sub(r"[0-9]+\.[0-9]", "_", out).splitlines()[2:]
     assert seconds == [
-        "seconds: network _, waiting for clips _, waiting for the writer _",
-        "beside it: looking for what is done _, decoding _, preprocessing _, waiting for the network _; writing _",
+        "seconds: network _, waiting for clips _, for the writer _; decoders: checking _, decoding _, resizing _, "
+        "waiting for the network _; writer _",
     ]
     first, second, third = err.splitlines()
     assert first.startswith("fc6 of weights weights (")

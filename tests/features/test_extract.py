@@ -21,9 +21,9 @@ from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features.extract import ExtractSummary, extract
 from c3dvideo.features.extractor import prepare_network
 from c3dvideo.features.store import descriptor, list_features, read_failures, read_features
-from c3dvideo.features.worker import content_sha256
 from c3dvideo.network.folder import save_folder
 from c3dvideo.video.clips import ClipPlan
+from c3dvideo.video.content import content_sha256
 from c3dvideo.video.preprocess import prepare_frame
 from c3dvideo.video.reader import read_clips
 
@@ -32,34 +32,30 @@ PLAN = ClipPlan(clip_length=8, stride_frames=8)
 
 SLOW = """
 import os, signal, sys, time
-from c3dvideo.features import pipeline
+from c3dvideo.features import decoders
 from c3dvideo import cli
 
-real = pipeline.read_clips
-class Slow:
-    def __init__(self, *args, **kwargs):
-        self._reader = real(*args, **kwargs)
-    def __iter__(self):
-        for clip in self._reader:
-            time.sleep(0.03)
-            yield clip
-    def __getattr__(self, name):
-        return getattr(self._reader, name)
-pipeline.read_clips = Slow
+real = decoders.Decoders.messages
+def slow(self):
+    for message in real(self):
+        time.sleep(0.03)
+        yield message
+decoders.Decoders.messages = slow
 """
 MEET = """
 from pathlib import Path
+from c3dvideo.features import folder_run
 
 def meet(folder):
     Path(folder, f"here-{os.getpid()}").touch()
     while len(list(Path(folder).glob("here-*"))) < 2:
         time.sleep(0.01)
-slow = pipeline.read_clips
-def first_meet(*args, **kwargs):
-    pipeline.read_clips = slow
-    meet(MEETING)
-    return slow(*args, **kwargs)
-pipeline.read_clips = first_meet
+claimed = folder_run.FolderRun.claimed
+def first_meet(self, sources):
+    for number, source in enumerate(claimed(self, sources)):
+        meet(MEETING) if number == 0 else time.sleep(0.1)
+        yield source
+folder_run.FolderRun.claimed = first_meet
 """
 DIE_IN_FSYNC = """
 calls = 0
@@ -303,7 +299,7 @@ def test_an_unreadable_file_keeps_its_features(
         return real_open(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", refuse)
-    (failure,) = extract([videos], out, weights=tiny_network).failures
+    (failure,) = extract([videos], out, weights=tiny_network, workers=0).failures
     assert (failure.name, failure.stage) == ("b.mp4", "read")
     assert failure.message.endswith("b.mp4': cannot be read: Permission denied")
     assert (out / "b.mp4.npz").exists()
@@ -343,7 +339,7 @@ def test_a_name_too_long_to_store_fails_alone(tmp_path: Path, tiny_network: C3D,
     assert summary.n_done == 1
     (failure,) = summary.failures
     assert failure.stage == "write"
-    assert "File name too long" in failure.message
+    assert "a name in its path is too long" in failure.message
 
 
 def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(
@@ -385,7 +381,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_really_full(videos: Path, tiny_network: C3D, small_disk: Path) -> None:
-    with pytest.raises(StoreError, match="No space left on device"):
+    with pytest.raises(StoreError, match="the disk is full"):
         extract([videos], small_disk / "out", weights=tiny_network, layers=["conv1a", "fc6"], plan=PLAN)
     for _, path in list_features(small_disk / "out"):
         read_features(path)
@@ -440,8 +436,14 @@ def test_two_runs_share_one_folder(videos: Path, tmp_path: Path, weights: Path) 
 
 def test_a_run_takes_over_what_another_one_dies_on(videos: Path, tmp_path: Path, weights: Path) -> None:
     out = tmp_path / "out"
-    other = command(weights, videos, out, SLOW, "import time\npipeline.Writer.put = lambda *_: time.sleep(60)")
-    wait_for(lambda: len(list(out.rglob(".locks/*"))) >= 2, other)
+    other = command(
+        weights,
+        videos,
+        out,
+        SLOW,
+        "from c3dvideo.features import pipeline\npipeline.Writer.put = lambda *_: time.sleep(60)",
+    )
+    wait_for(lambda: any(len(path.name) == 32 for path in out.glob(".locks/*")), other)  # a claim
     os.kill(other.pid, signal.SIGSTOP)
     killer = subprocess.Popen([sys.executable, "-c", f"import os, time; time.sleep(3); os.kill({other.pid}, 9)"])
     assert as_command(weights, videos, out).n_done == 6
@@ -500,7 +502,7 @@ def test_each_frame_is_decoded_once_though_clips_overlap(
 
     monkeypatch.setattr("c3dvideo.video.reader.prepare_frame", count)
     plan = ClipPlan(clip_length=8, stride_frames=1)
-    assert extract([videos / "e.mkv"], tmp_path / "out", weights=tiny_network, plan=plan).n_clips == 26
+    assert extract([videos / "e.mkv"], tmp_path / "out", weights=tiny_network, plan=plan, workers=0).n_clips == 26
     assert frames == 33
 
 

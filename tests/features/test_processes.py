@@ -15,10 +15,15 @@ import pytest
 from c3dvideo import C3D
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features import processes
+from c3dvideo.features.clip_slots import ClipSlots, SlotLayout
+from c3dvideo.features.decoder_process import Filled
+from c3dvideo.features.decoding import Begun, Checked, End
 from c3dvideo.features.extract import ExtractSummary, extract
 from c3dvideo.features.extractor import Extractor
+from c3dvideo.features.folder_run import Settled, store
+from c3dvideo.features.pipeline import Writer, compute
 from c3dvideo.features.store import Failure, append_failure, list_features, read_failures, read_features
-from c3dvideo.features.worker import Settled, work
+from c3dvideo.features.timings import Timings
 from c3dvideo.machine import n_cores
 from c3dvideo.network.folder import save_folder
 from c3dvideo.video.clips import ClipPlan
@@ -28,34 +33,32 @@ Write = Callable[..., Path]
 PLAN = ClipPlan(clip_length=8, stride_frames=4)
 
 PATCHES = """
-import multiprocessing, os, signal, time
+import os, signal, time
 from pathlib import Path
-from c3dvideo.features import pipeline
+from c3dvideo.features import processes
 
 HERE = Path(__file__).parent
 DEAD = {dead}
-real = pipeline.read_clips
+prepare = processes._prepare
+pass_on = processes._Router._pass_on
 
-class Reader:
-    '''Begins its first video when the other process does, then goes slowly, or dies.'''
+def note_processes(devices, *rest):
+    found = prepare(devices, *rest)
+    for device in devices:
+        (HERE / f"here-{{device._child.pid}}").touch()
+    return found
 
-    def __init__(self, *arguments, **options):
-        self._reader = real(*arguments, **options)
-        (HERE / f"here-{{os.getpid()}}").touch()
-        while len(list(HERE.glob("here-*"))) < 2:
+def slowly(self, source, content):
+    time.sleep(0.03)
+    pass_on(self, source, content)
+    device = self._device_of[source.name]
+    if isinstance(content, processes.Filled) and self._processes.index(device) in DEAD:
+        os.kill(device._child.pid, signal.SIGKILL)
+        while device.is_alive:
             time.sleep(0.01)
 
-    def __iter__(self):
-        for clip in self._reader:
-            time.sleep(0.03)
-            yield clip
-            if multiprocessing.current_process().name in DEAD:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    def __getattr__(self, name):
-        return getattr(self._reader, name)
-
-pipeline.read_clips = Reader
+processes._prepare = note_processes
+processes._Router._pass_on = slowly
 from c3dvideo import cli
 if __name__ == "__main__":
     cli.main()
@@ -81,7 +84,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def command(weights: Path, videos: Path, out: Path, *, dead: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def command(weights: Path, videos: Path, out: Path, *, dead: tuple[int, ...] = ()) -> subprocess.Popen[str]:
     script = weights.parent / "script" / "run.py"
     script.parent.mkdir()
     script.write_text(PATCHES.format(dead=repr(dead)))
@@ -141,10 +144,10 @@ def test_files_do_not_tell_which_gpu_wrote_them(videos: Path, tmp_path: Path, ti
     assert read_features(tmp_path / "out" / "a.mp4.npz").metadata["engine"]["device"] == "cpu"
 
 
-def test_the_cores_are_shared(tiny_network: C3D) -> None:
+def test_the_decoders_are_shared(tiny_network: C3D) -> None:
     extractor = Extractor(tiny_network, layers=["fc6"])
-    assert extractor.on("cpu", n_processes=10_000).workers == 1
     assert extractor.workers == max(1, n_cores() // 4)
+    assert extractor.on("cpu").workers == extractor.workers
 
 
 def test_a_process_that_dies_takes_its_own_videos_only(videos: Path, tmp_path: Path, weights: Path) -> None:
@@ -154,7 +157,7 @@ def test_a_process_that_dies_takes_its_own_videos_only(videos: Path, tmp_path: P
     # Failures of an earlier run that this one solves, one of them in the process that dies before it can say so.
     for name in ("a.mp4", "b.mp4"):
         append_failure(out, Failure(name=name, path=name, stage="decode", message="was broken"))
-    run = command(weights, videos, out, dead=("c3dvideo-1",))
+    run = command(weights, videos, out, dead=(1,))
     stdout, stderr = run.communicate(timeout=120)
     assert run.returncode == 1, stderr
     summary = json.loads(stdout)
@@ -173,7 +176,7 @@ def test_a_process_that_dies_takes_its_own_videos_only(videos: Path, tmp_path: P
 
 
 def test_when_all_processes_die(videos: Path, tmp_path: Path, weights: Path) -> None:
-    run = command(weights, videos, tmp_path / "out", dead=("c3dvideo-0", "c3dvideo-1"))
+    run = command(weights, videos, tmp_path / "out", dead=(0, 1))
     stdout, stderr = run.communicate(timeout=120)
     assert (run.returncode, stdout) == (1, "")
     killed = "the process on cpu was killed by SIGKILL"
@@ -227,31 +230,34 @@ def test_errors_of_a_process_are_those_of_the_run(videos: Path, tmp_path: Path, 
 
 
 class HangsUp:
-    """The end of a line whose other end gives out one video and is gone once it hears of it."""
+    """The end of a line whose other end sends one video of one clip and is gone when it hears of it."""
 
     def __init__(self, source: Source) -> None:
-        self._answers = [source]
+        self._messages = [End(None, 8), Filled(0, 0, 0.0), Begun(Checked(content_sha256="0"))]
+        self._source = source
 
     def send(self, message: object) -> None:
         if isinstance(message, Settled):
             raise BrokenPipeError
 
-    def recv(self) -> Source:
-        if not self._answers:
+    def recv(self) -> object:
+        if not self._messages:
             raise EOFError
-        return self._answers.pop()
+        return self._source, self._messages.pop()
 
 
-@pytest.mark.parametrize("stored_before", [False, True])
-def test_a_process_whose_parent_is_gone_blames_no_video(
-    stored_before: bool, videos: Path, tmp_path: Path, tiny_network: C3D
-) -> None:
-    out = tmp_path / "out"
-    if stored_before:
-        extract([videos / "a.mp4"], out, weights=tiny_network, plan=PLAN)
-    line = processes._Line(HangsUp(Source(str(videos / "a.mp4"), "a.mp4")))  # type: ignore[arg-type]
-    extractor = Extractor(tiny_network, layers=["fc6"], plan=PLAN)
-    with pytest.raises(processes._ParentGone):
-        work(line.sources(), out, extractor, report=line.report)
-    assert read_failures(out) == []
-    assert not list(out.rglob(".*"))
+def test_a_process_whose_parent_is_gone_blames_no_video(tmp_path: Path, tiny_network: C3D) -> None:
+    extractor, timings = Extractor(tiny_network, plan=PLAN), Timings()
+    slots = ClipSlots.create()
+    slots.use(SlotLayout(n_slots=1, clip_shape=(1, 3, 8, 32, 32), n_decoders=1))
+    line = processes._Line(HangsUp(Source("a.mp4", "a.mp4")))  # type: ignore[arg-type]
+    clips = processes._SentClips(line, slots, timings)
+    with (
+        pytest.raises(processes._ParentGone),
+        Writer(lambda outcome: line.send(store(outcome, tmp_path, extractor.features)), timings) as writer,
+    ):
+        for outcome in compute(clips, extractor.engine, timings=timings):
+            writer.put(outcome)
+    slots.close()
+    assert read_failures(tmp_path) == []
+    assert not list(tmp_path.rglob(".*"))

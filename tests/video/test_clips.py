@@ -150,7 +150,7 @@ def test_fifteen_frames(short: str, clip: list[int]) -> None:
 
 
 def test_a_short_video_is_an_error_by_default() -> None:
-    with pytest.raises(ShortVideoError, match="has 15 frames and one clip needs 16; choose repeat_last or loop"):
+    with pytest.raises(ShortVideoError, match="has 15 frames and one clip needs 16; choose `short=repeat_last` or"):
         ClipPlan().indices(15)
     with pytest.raises(ShortVideoError, match=r"has 0 frames and one clip needs 16$"):
         ClipPlan(short="loop").indices(0)

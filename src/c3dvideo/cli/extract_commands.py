@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from c3dvideo.choices import ChannelOrder, Crops, EngineName, Interpolation, Pool, Pool5, Precision, Resize, Short, Tail
+from c3dvideo.choices import (
+    ChannelOrder,
+    Crops,
+    Damaged,
+    EngineName,
+    Interpolation,
+    Pool,
+    Pool5,
+    Precision,
+    Resize,
+    Short,
+    Tail,
+)
 from c3dvideo.cli.output import note, print_json
 
 if TYPE_CHECKING:
@@ -30,7 +42,7 @@ Inputs = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        "--weights", help="Weights folder, hub id, or a name from `c3dvideo weights list`.", show_default=False
+        "--weights", help="Weights folder, hub id, or a name from `c3dvideo weights list`.", show_default="embedded"
     ),
 ]
 StrideFrames = Annotated[int, typer.Option("--stride-frames", help="Frames between clip starts.")]
@@ -57,9 +69,9 @@ CropTop = Annotated[int | None, typer.Option("--crop-top", rich_help_panel=_OWN,
 CropLeft = Annotated[int | None, typer.Option("--crop-left", rich_help_panel=_OWN, show_default=False)]
 MeanValues = Annotated[
     Three | None,
-    typer.Option("--mean-values", help="One a channel, in channel order.", rich_help_panel=_OWN, show_default=False),
+    typer.Option("--mean-values", help="One per channel, in channel order.", rich_help_panel=_OWN, show_default=False),
 ]
-Std = Annotated[Three | None, typer.Option("--std", help="One a channel.", rich_help_panel=_OWN, show_default=False)]
+Std = Annotated[Three | None, typer.Option("--std", help="One per channel.", rich_help_panel=_OWN, show_default=False)]
 Scale = Annotated[
     float | None, typer.Option("--scale", help="Factor on 0-255 pixels.", rich_help_panel=_OWN, show_default=False)
 ]
@@ -70,9 +82,23 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, 
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Arithmetic of the network.")]
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="How convolutions are computed.")]
 BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Clips a call of the network.", show_default=False)
+    int | None, typer.Option("--batch-size", min=1, help="Clips per call of the network.", show_default="by device")
 ]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Decoding threads.", show_default=False)]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes that decode; 0: none, decode where the network runs.",
+        show_default="one per core beside a GPU, else one per four cores",
+    ),
+]
+DamagedOption = Annotated[
+    Damaged, typer.Option("--damaged", help="Damaged videos: fail, or keep the clips before the damage.")
+]
+StallSeconds = Annotated[
+    float, typer.Option("--stall-seconds", min=0.1, help="Give up on a video that makes no progress for so long.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -85,14 +111,14 @@ def register(app: typer.Typer) -> None:
 def extract(
     inputs: Inputs,
     *,
-    out: Annotated[Path, typer.Option("--out", help="Folder of features; made, or gone on with.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder of features, new or to be continued.", show_default=False)],
     weights: Weights = None,
     layer: Annotated[
-        list[str] | None, typer.Option("--layer", help="Activation to store; repeatable. [default: fc6]")
+        list[str] | None, typer.Option("--layer", help="Activation to store; repeatable.", show_default="fc6")
     ] = None,
     pool: Annotated[
         Pool | None,
-        typer.Option("--pool", help="mean: one L2-normalised descriptor a video.", show_default=False),
+        typer.Option("--pool", help="mean: one L2-normalised descriptor per video.", show_default=False),
     ] = None,
     stride_frames: StrideFrames = 16,
     clip_length: ClipLength = 16,
@@ -114,12 +140,14 @@ def extract(
     pool5: Pool5Option = None,
     device: Annotated[
         str,
-        typer.Option("--device", help="auto, cpu, cuda, or one or more of cuda:0,cuda:1,...; a process each."),
+        typer.Option("--device", help="auto, cpu, cuda, or one or more of cuda:0,cuda:1,...; one process each."),
     ] = "auto",
     precision: PrecisionOption = "fp32",
     engine: EngineOption = "auto",
     batch_size: BatchSize = None,
     workers: Workers = None,
+    damaged: DamagedOption = "error",
+    stall_seconds: StallSeconds = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Turn videos into features: OUT/sub/a.mp4.npz for every sub/a.mp4.
@@ -159,12 +187,14 @@ def extract(
         engine=engine,
         batch_size=batch_size,
         workers=workers,
+        damaged=damaged,
+        stall_seconds=stall_seconds,
         note=note,
     )
     if as_json:
         print_json(summary.to_dict())
     else:
-        typer.echo(_summary_text(summary))
+        typer.echo(str(summary))
     _list_failures(summary.failures, f"; all in {summary.out}/failures.jsonl")
     if summary.lost_processes:
         _end_incomplete(summary)
@@ -178,7 +208,7 @@ def predict(
     probe: Annotated[
         Path | None, typer.Option("--probe", help="Score with this probe, not with fc8.", show_default=False)
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Classes to name a video.")] = 5,
+    top: Annotated[int, typer.Option("--top", min=1, help="Classes to list per video.")] = 5,
     stride_frames: StrideFrames = 16,
     clip_length: ClipLength = 16,
     sampling_rate: SamplingRate = 1,
@@ -191,6 +221,8 @@ def predict(
     engine: EngineOption = "auto",
     batch_size: BatchSize = None,
     workers: Workers = None,
+    damaged: DamagedOption = "error",
+    stall_seconds: StallSeconds = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Name the classes of videos: of each as a whole (the mean over its clips) and along its time.
@@ -215,6 +247,8 @@ def predict(
         engine=engine,
         batch_size=batch_size,
         workers=workers,
+        damaged=damaged,
+        stall_seconds=stall_seconds,
         note=note,
     )
     if as_json:
@@ -251,21 +285,6 @@ def _end_incomplete(summary: "ExtractSummary") -> None:
         "the same command does them"
     )
     raise typer.Exit(1)
-
-
-def _summary_text(summary: "ExtractSummary") -> str:
-    timings = summary.timings
-    overflows = f"; {summary.n_overflows} clips overflowed and were computed again in fp32" * bool(summary.n_overflows)
-    several = f", {len(summary.devices)} processes together" * (len(summary.devices) > 1)
-    return (
-        f"{summary.out}: {summary.n_done} videos done, {summary.n_skipped} already there, {summary.n_failed} failed\n"
-        f"{summary.n_clips} clips in {summary.seconds:.1f} s, {summary.clips_per_second:.2f} clips/s{overflows}\n"
-        f"seconds{several}: network {timings.network:.1f}, waiting for clips {timings.waiting_for_clips:.1f}, "
-        f"waiting for the writer {timings.waiting_for_writer:.1f}\n"
-        f"beside it: looking for what is done {timings.check:.1f}, decoding {timings.decode:.1f}, "
-        f"preprocessing {timings.preprocess:.1f}, waiting for the network {timings.waiting_for_network:.1f}; "
-        f"writing {timings.write:.1f}"
-    )
 
 
 def _print_prediction(prediction: "Prediction") -> None:

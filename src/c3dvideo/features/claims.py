@@ -48,8 +48,8 @@ class Claim:
 class FolderLocks:
     """The presence of one run in a folder of features, and the claims it makes there.
 
-    The run that is alone when it starts deletes what killed runs left behind; the last one to leave deletes the locks.
-    Raises StoreError when the folder cannot be written.
+    The run that is alone when it starts deletes what killed runs left behind, and with `sweep_at_exit` also when it
+    ends; the last one to leave deletes the locks. Raises StoreError when the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -57,6 +57,7 @@ class FolderLocks:
         self._locks = self._folder / _FOLDER
         self._presence: FileLock | None = None
         self.supported = True
+        self.sweep_at_exit = False
 
     def __enter__(self) -> Self:
         try:
@@ -83,6 +84,8 @@ class FolderLocks:
         with suppress(OSError), self.updating():
             _remove(self._presence)
             if not self._others():
+                if self.sweep_at_exit:
+                    sweep_leftovers(self._folder)
                 for path in self._locks.iterdir():
                     path.unlink(missing_ok=True)
                 self._locks.rmdir()

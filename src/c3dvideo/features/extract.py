@@ -1,10 +1,10 @@
-"""Extract: any pile of videos in, one feature file a video out; stopped and started again, it does what is missing.
+"""Extract: videos in, one feature file per video out. Started again, it does what is missing.
 
     summary = extract(["my_videos/"], "features/", layers=["fc6"])
     summary.n_done, summary.n_failed
 
-What decides the numbers (weights, profile, layers, clip plan, crops, pooling, precision) is the folder's fingerprint.
-Several runs may work on one folder at once: each video is done by one of them. Several GPUs get a process each.
+The settings that decide the numbers (weights, profile, layers, clip plan, crops, pooling, precision) are the folder's
+fingerprint; a folder never mixes two. Several runs may work on one folder at once: each video is done by one of them.
 """
 
 import threading
@@ -14,13 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from c3dvideo.choices import Crops, EngineName, Pool, Precision
-from c3dvideo.features.claims import FolderLocks
+from c3dvideo.choices import Crops, Damaged, EngineName, Pool, Precision
+from c3dvideo.features.check_stored import StoredCheck
+from c3dvideo.features.decoders import open_decoders
+from c3dvideo.features.decoding import STALL_SECONDS
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.pipeline import Timings
-from c3dvideo.features.processes import work_in_processes
-from c3dvideo.features.store import Failure, settle_failures
-from c3dvideo.features.worker import Decoded, Settled, work
+from c3dvideo.features.folder_run import Decoded, FolderRun, Settled, store
+from c3dvideo.features.pipeline import Writer, compute
+from c3dvideo.features.processes import Share, compute_on_devices
+from c3dvideo.features.store import Failure
+from c3dvideo.features.timings import Timings
 from c3dvideo.inference.devices import devices
 from c3dvideo.network.c3d import C3D
 from c3dvideo.progress import Bar, progress
@@ -33,11 +36,12 @@ from c3dvideo.video.sources import Source, find_sources
 class ExtractSummary:
     """What one run did.
 
-    devices: where it ran, a process each when there are several. n_videos counts all inputs: n_done + n_skipped (they
-    were already there) + n_failed + those in `not_done`. n_clips counts clips of videos that are done; seconds is wall
-    time, `timings` says where it went, summed over the processes. n_overflows counts clips that had to be computed
-    again in fp32. `failures` are those of this run. lost_processes: what became of processes that died, if any did;
-    the videos that are missing because of that are in `not_done`, and another run does them.
+    devices: where it ran, with one process each when there are several. n_videos counts all inputs: n_done + n_skipped
+    (stored before) + n_failed + those in `not_done`. n_partial of those that are done or stored end before their
+    damage. n_clips counts clips of videos that are done; seconds is wall time, and `timings` where it went, summed over
+    the processes. n_overflows counts clips that were computed again in fp32. failures: of this run, with those of
+    partial videos. lost_processes: how each process ended that died; the videos that are missing because of that are in
+    `not_done`, and another run does them.
     """
 
     out: str
@@ -46,6 +50,7 @@ class ExtractSummary:
     n_done: int
     n_skipped: int
     n_failed: int
+    n_partial: int
     n_clips: int
     n_overflows: int
     seconds: float
@@ -58,12 +63,23 @@ class ExtractSummary:
 
     @property
     def clips_per_second(self) -> float:
-        """Clips of finished videos a second of wall time."""
+        """Clips of finished videos per second of wall time."""
         return self.n_clips / self.seconds if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return {**asdict(self), "clips_per_second": self.clips_per_second}
+
+    def __str__(self) -> str:
+        """What was done, how fast, and where the time went, in three lines."""
+        partial = f", {self.n_partial} partial" * bool(self.n_partial)
+        overflows = f"; {self.n_overflows} clips overflowed and were computed again in fp32" * bool(self.n_overflows)
+        several = f" of {len(self.devices)} processes" * (len(self.devices) > 1)
+        return (
+            f"{self.out}: {self.n_done} videos done, {self.n_skipped} already there, {self.n_failed} failed{partial}\n"
+            f"{self.n_clips} clips in {self.seconds:.1f} s, {self.clips_per_second:.2f} clips/s{overflows}\n"
+            f"seconds{several}: {self.timings}"
+        )
 
 
 def extract(
@@ -82,22 +98,29 @@ def extract(
     engine: EngineName = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
+    damaged: Damaged = "error",
+    stall_seconds: float = STALL_SECONDS,
     note: Callable[[str], None] = lambda text: None,
 ) -> ExtractSummary:
-    """Store the features of every video of `inputs` under `out` and say what was done.
+    """Store the features of every video of `inputs` under `out`. Returns what was done.
 
     inputs: what `find_sources` takes: files, folders, frame folders, a CSV, "-".
     weights: what `load_weights` takes, or a network. profile, profile_changes: replace the profile of the weights, or
         single fields of it, as in {"channel_order": "rgb"}.
     plan: clips of the network's length every 16 frames, unless given. crops: "five" and "ten" add an axis of views.
-    pool: "mean" stores one row a layer: the mean over clips and views, with one L2 norm.
-    device: "auto" (all GPUs, else the CPU), "cpu", "cuda" (all GPUs), "cuda:1", or several with commas between. Several
-        devices get a process each, which share the videos out; a script then needs `if __name__ == "__main__":`.
-    batch_size, workers: clips a call of the network, decoding threads of a process; None is a choice for the device.
-    note: told, in one line, what the run uses.
+    pool: "mean" stores one row per layer: the mean over clips and views, with one L2 norm.
+    device: "auto" (all GPUs, else the CPU), "cpu", "cuda" (all GPUs), "cuda:1", or several separated by commas. Several
+        devices get one process each.
+    batch_size: clips per call of the network; None is a choice for the device.
+    workers: processes that decode. None is one per core beside a GPU and one per four cores beside a network on the
+        CPU; 0 decodes in the calling process, for debugging.
+    damaged: "keep" stores the clips before the damage of a damaged video and lists it as partial.
+    stall_seconds: a video that gets on by no frame for so long fails.
+    note: called with one line about what the run uses.
 
-    A video that fails is recorded in failures.jsonl and the run goes on. Raises UsageError for inputs or settings that
-    cannot be, WeightsError for weights, StoreError when `out` holds features of other settings or cannot be written.
+    A video that fails is recorded in failures.jsonl and the run continues. Raises UsageError for inputs or settings
+    that cannot be used, WeightsError for weights, StoreError when `out` holds features of other settings or cannot be
+    written.
 
     >>> summary = extract(["my_videos"], "features")
     >>> summary.n_videos, summary.n_failed
@@ -123,18 +146,13 @@ def extract(
         engine=engine,
         batch_size=batch_size,
         workers=workers,
+        damaged=damaged,
+        stall_seconds=stall_seconds,
     )
     started = time.perf_counter()
     with progress("extracting", unit="clips") as bar:
         tally = _Tally(bar, sources)
-        lost: tuple[str, ...] = ()
-        if len(names) > 1:
-            shares, lost = work_in_processes(sources, Path(out), names, extractor, report=tally, note=note)
-        else:
-            note(str(extractor))
-            shares = [work(sources, Path(out), extractor, report=tally)]
-    if lost:
-        _tidy(Path(out), tally.solved)
+        shares, lost = _run(extractor, sources, Path(out), names, tally, note)
     timings = Timings()
     for share in shares:
         timings.add(share.timings)
@@ -144,37 +162,74 @@ def extract(
         n_videos=len(sources),
         n_done=tally.n["done"],
         n_skipped=tally.n["skipped"],
-        n_failed=len(tally.failures),
+        n_failed=tally.n["failed"],
+        n_partial=len(tally.failures) - tally.n["failed"],
         n_clips=tally.n_clips,
         n_overflows=sum(share.n_overflows for share in shares),
         seconds=time.perf_counter() - started,
         timings=timings,
-        settings=shares[0].settings,
-        fingerprint=shares[0].fingerprint,
+        settings=extractor.settings,
+        fingerprint=extractor.manifest.fingerprint,
         failures=tuple(sorted(tally.failures, key=lambda failure: failure.name)),
         lost_processes=lost,
         not_done=tuple(tally.left),
     )
 
 
-def _tidy(out: Path, solved: Iterable[str]) -> None:
-    """Do what processes that died could not: remove their half-written files, and failures that are none any more."""
-    with FolderLocks(out) as locks, locks.updating():
-        settle_failures(out, solved)
+def _run(
+    extractor: Extractor,
+    sources: Sequence[Source],
+    out: Path,
+    names: Sequence[str],
+    tally: "_Tally",
+    note: Callable[[str], None],
+) -> tuple[list[Share], tuple[str, ...]]:
+    """Extract on one device in this process, or on several with one process each."""
+    check = StoredCheck(out, extractor.manifest.fingerprint, extractor.stall_seconds)
+    timings = Timings()
+    with FolderRun(out, extractor.manifest, report=tally) as run:
+        claimed = run.claimed(sources)
+        if len(names) > 1:
+            shares, lost = compute_on_devices(
+                run, claimed, extractor, names, out=out, check=check, timings=timings, report=tally, note=note
+            )
+            return [*shares, Share(timings, n_overflows=0)], lost
+        note(str(extractor))
+        with (
+            Writer(lambda outcome: run.settle(store(outcome, out, extractor.features)), timings) as writer,
+            open_decoders(
+                claimed,
+                extractor.decode_settings(check),
+                n_decoders=extractor.workers,
+                n_slots=extractor.n_slots,
+                timings=timings,
+            ) as decoders,
+        ):
+            for outcome in compute(
+                decoders,
+                extractor.engine,
+                scratch=out,
+                timings=timings,
+                on_clips=lambda n_clips: tally(Decoded(n_clips=n_clips)),
+            ):
+                writer.put(outcome)
+    return [Share(timings, extractor.engine.n_overflows)], ()
 
 
 class _Tally:
-    """Counts what is reported, from any thread, and keeps the progress bar: as many clips a byte as so far."""
+    """Counts what is reported, from any thread, and keeps the progress bar.
+
+    How many clips there will be is an estimate: as many per byte as in the videos that are done.
+    """
 
     def __init__(self, bar: Bar, sources: Iterable[Source]) -> None:
         self.left = dict.fromkeys(source.name for source in sources)
         self.n = {"done": 0, "skipped": 0, "failed": 0}
         self.n_clips = 0
-        self.solved: list[str] = []
         self.failures: list[Failure] = []
         self._bar = bar
         self._lock = threading.Lock()
-        self._bytes_left = sum(_size(source) for source in sources)
+        self._bytes_left = sum(map(_size, sources))
         self._bytes_done = 0
 
     def __call__(self, event: Decoded | Settled) -> None:
@@ -189,20 +244,19 @@ class _Tally:
         self.n[video.state] += 1
         if video.failure is not None:
             self.failures.append(video.failure)
-        else:
-            self.solved.append(video.source.name)
         size = _size(video.source)
         self._bytes_left -= size
         if video.n_clips:
             self._bytes_done += size
             self.n_clips += video.n_clips
         if self._bytes_done:
-            self._bar.expect(self.n_clips * (1 + self._bytes_left / self._bytes_done), about=self._bytes_left > 0)
+            expected = self.n_clips * (1 + self._bytes_left / self._bytes_done)
+            self._bar.expect(round(expected), about=bool(self.left))
 
 
 def _size(source: Source) -> int:
-    """Bytes of a file; for anything else a rough stand-in."""
+    """Bytes of a file; a small number for anything else."""
     try:
         return Path(source.path).stat().st_size
-    except OSError:
+    except (OSError, ValueError):
         return 0

@@ -7,7 +7,7 @@
 Made once, an extractor serves any number of calls: its weights are loaded and its engine is built only once.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import asdict
 from functools import cached_property
@@ -18,20 +18,23 @@ from typing import Any, Self
 import numpy as np
 
 from c3dvideo import __version__
-from c3dvideo.choices import Crops, EngineName, Pool, Precision
+from c3dvideo.choices import Crops, Damaged, EngineName, Pool, Precision
 from c3dvideo.errors import UsageError
-from c3dvideo.features.activations import VideoActivations
+from c3dvideo.features.activations import FailedVideo, VideoActivations
+from c3dvideo.features.check_stored import Identify
+from c3dvideo.features.decoders import open_decoders, slots_needed
+from c3dvideo.features.decoding import STALL_SECONDS, Check, DecodeSettings
 from c3dvideo.features.pipeline import compute
 from c3dvideo.features.store import FORMAT, Array, Failure, Manifest, VideoFeatures, descriptor
+from c3dvideo.features.timings import Timings
 from c3dvideo.inference.devices import choose_engine, find_device
 from c3dvideo.inference.engine import Engine, make_engine
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import fingerprint
 from c3dvideo.video.clips import ClipPlan
-from c3dvideo.video.content import content_sha256
 from c3dvideo.video.preprocess import PROFILES, Profile
-from c3dvideo.video.sources import find_sources
+from c3dvideo.video.sources import Source, find_sources
 from c3dvideo.weights.load import load_weights
 
 
@@ -40,8 +43,7 @@ class Extractor:
 
     network: in evaluation mode. plan: which frames make a clip. layers: in the order of the network. views: the crops
     of every clip. device: where the network computes. settings: all that decides the numbers, as JSON; the device, the
-    engine and the batch size are not part of it, because they change the last bits only. n_processes: how many
-    processes share the cores of the machine.
+    engine and the batch size are not part of it, because they change the last bits only.
 
     >>> extractor = Extractor(layers=["pool5", "fc6"], plan=ClipPlan(stride_frames=8))
     >>> for video in extractor("my_videos/waving_flag/waving_flag_000.mp4"):
@@ -64,6 +66,8 @@ class Extractor:
         engine: EngineName = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
+        damaged: Damaged = "error",
+        stall_seconds: float = STALL_SECONDS,
     ) -> None:
         """Take the arguments of `extract`. Raises WeightsError for weights, UsageError for parts that do not fit."""
         self.label = _label(weights)
@@ -76,11 +80,12 @@ class Extractor:
         self.pool = pool
         self.precision = precision
         self.device = find_device(device)
-        self.n_processes = 1
         choose_engine(engine, self.device, precision)  # raises before anything is loaded or decoded
         self._engine_name = engine
         self._batch_size = batch_size
-        self._workers = workers
+        self.workers = _n_decoders(self.device.type) if workers is None else workers
+        self.damaged: Damaged = damaged
+        self.stall_seconds = stall_seconds
         self.settings = self._settings(crops)
         self.manifest = Manifest(settings=self.settings)
 
@@ -91,11 +96,41 @@ class Extractor:
         Raises UsageError for an input that does not exist.
         """
         sources = find_sources([inputs] if isinstance(inputs, str | Path) else inputs)
-        for outcome in compute(sources, self):
-            if isinstance(outcome, Failure):
-                yield outcome
-            else:
-                yield self.features(outcome, content_sha256=content_sha256(outcome.source.path))
+        for outcome in self.activations(sources, check=Identify(self.stall_seconds)):
+            yield outcome if isinstance(outcome, Failure) else self.features(outcome)
+
+    def activations(
+        self,
+        sources: Iterable[Source],
+        *,
+        check: Check | None = None,
+        on_clips: Callable[[int], None] = lambda n_clips: None,
+    ) -> Iterator[VideoActivations | Failure]:
+        """What the network computes for every video, each as soon as it is complete, or why it has none.
+
+        check: finds out what a video contains before it is decoded. on_clips: called with the number of clips that have
+        just been decoded.
+        """
+        timings = Timings()
+        with open_decoders(
+            sources, self.decode_settings(check), n_decoders=self.workers, n_slots=self.n_slots, timings=timings
+        ) as decoders:
+            for outcome in compute(decoders, self.engine, timings=timings, on_clips=on_clips):
+                if isinstance(outcome, FailedVideo):
+                    yield outcome.failure
+                elif isinstance(outcome, VideoActivations):
+                    yield outcome
+
+    def decode_settings(self, check: Check | None) -> DecodeSettings:
+        """How videos are read; check: finds out what is known of each before."""
+        return DecodeSettings(
+            plan=self.plan,
+            profile=self.network.profile,
+            views=tuple(self.views),
+            damaged=self.damaged,
+            stall_seconds=self.stall_seconds,
+            check=check,
+        )
 
     def __str__(self) -> str:
         return (
@@ -119,27 +154,26 @@ class Extractor:
         )
 
     @property
-    def batch_size(self) -> int:
-        """Clips per call of the network."""
-        return self.engine.batch_clips
+    def n_slots(self) -> int:
+        """Clips that may wait for the network."""
+        return slots_needed([self.engine.batch_clips], len(self.views), self.workers)
 
-    @property
-    def workers(self) -> int:
-        """Decoding threads."""
-        cores = max(1, n_cores() // self.n_processes)
-        # Beside a network on the CPU, decoding needs a fraction of a core; a GPU takes all that the cores can decode.
-        return self._workers or max(1, cores // 4 if self.device.type == "cpu" else cores)
-
-    def on(self, device: str, *, n_processes: int = 1) -> Self:
-        """The same extractor for another device; n_processes share the cores."""
+    def on(self, device: str) -> Self:
+        """The same extractor for another device."""
         other = copy(self)
         other.__dict__.pop("engine", None)
-        other.device, other.n_processes = find_device(device), n_processes
+        other.device = find_device(device)
         return other
 
-    def features(self, found: VideoActivations, *, content_sha256: str | None) -> VideoFeatures:
+    def features(self, found: VideoActivations) -> VideoFeatures:
         """What is stored of a video: its activations, pooled if the settings say so, and where they come from."""
         n_rows = 1 if self.pool else len(found.start_frame)
+        # Only where they apply, so that the files of whole videos on disk are what they always were.
+        unusual = {
+            "url_state": found.checked.url_state,
+            "damage": found.damage,
+            "partial": None if found.damage is None else True,
+        }
         return VideoFeatures(
             name=found.source.name,
             layers={name: self._pooled(array) if self.pool else array for name, array in found.layers.items()},
@@ -147,7 +181,7 @@ class Extractor:
             start_seconds=found.start_seconds[:n_rows],
             metadata={
                 "source": found.source.path,
-                "content_sha256": content_sha256,
+                "content_sha256": found.checked.content_sha256,
                 "frames_folder": Path(found.source.path).is_dir(),
                 "fps": None if found.fps is None else str(found.fps),
                 "n_frames": found.n_frames,
@@ -157,6 +191,7 @@ class Extractor:
                 # A GPU's number would make equal features unequal files.
                 "engine": {**self.engine.description(), "device": self.engine.device.type},
                 "version": __version__,
+                **{key: value for key, value in unusual.items() if value is not None},
             },
         )
 
@@ -225,6 +260,11 @@ def _shift_frames(plan: ClipPlan) -> int | None:
     """After how many of its own frames the next clip starts, when clips overlap frame on frame."""
     shift, remainder = divmod(plan.stride_frames, plan.sampling_rate)
     return shift if remainder == 0 and shift < plan.clip_length else None
+
+
+def _n_decoders(device_type: str) -> int:
+    """How many processes decode: beside a network on the CPU a quarter of the cores suffices, a GPU takes them all."""
+    return n_cores() if device_type == "cuda" else max(1, n_cores() // 4)
 
 
 def _label(weights: str | Path | C3D | None) -> str:

@@ -1,11 +1,14 @@
-"""Processes: one a device, fed from one list of videos, all filling one folder.
+"""One process per device, all fed by one pool of decoders, all filling one folder.
 
-    extractor = Extractor("my_weights", layers=["fc6"])
-    shares, lost = work_in_processes(sources, Path("out/"), ["cuda:0", "cuda:1"], extractor, report=print, note=print)
+    with FolderRun(out, extractor.manifest, report=print) as run:
+        lost = compute_on_devices(run, sources, extractor, ["cuda:0", "cuda:1"], out=out, check=check, note=print)
 
-Each process asks for its next video when a decoder of its own is free, so none waits for another's long video. A
-process that dies takes the videos it had begun with it, and no others; they are not tried again in this run, because
-one of them may be what killed it. Processes end by themselves when the one that started them goes away.
+The main process holds the decoders, the claims and the records of the folder. A video goes, when its decoding begins,
+to the device with the fewest clips waiting; all its clips follow. Only the numbers of slots are sent: the device
+processes have the clips' memory open, too. A device process computes and writes the feature files.
+
+A process that dies takes the videos with it that it had begun, and no others; they are not tried again in this run,
+because one of them may be what killed it. Device processes end by themselves when the main process does.
 """
 
 import pickle
@@ -13,206 +16,388 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from c3dvideo.errors import C3DVideoError
+from c3dvideo.features.activations import FailedVideo, StoredVideo
+from c3dvideo.features.child_process import ChildProcess, signal_name
+from c3dvideo.features.claims import FolderLocks
+from c3dvideo.features.clip_slots import ClipSlots, Pixels
+from c3dvideo.features.decoder_manager import Content, Message
+from c3dvideo.features.decoder_process import Filled
+from c3dvideo.features.decoders import Decoders, slots_needed
+from c3dvideo.features.decoding import Begun, Check, Failed
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.worker import Decoded, Report, Settled, Share, work
+from c3dvideo.features.folder_run import Decoded, FolderRun, Report, Settled, store
+from c3dvideo.features.pipeline import Writer, compute
+from c3dvideo.features.store import Failure
+from c3dvideo.features.timings import Timings
 from c3dvideo.video.sources import Source
 
-_SECONDS_BETWEEN_REPORTS = 0.1
-_SECONDS_TO_STOP = 15.0
+_SECONDS_TO_FINISH = 15.0
+_SECONDS_TO_STOP = 1.5
+_FUNCTION = "c3dvideo.features.processes:serve"
 
 
 @dataclass(frozen=True)
-class _Here:
-    """A process has started and asks for its extractor."""
+class Share:
+    """What one device process has done. n_overflows: clips that were computed again in fp32."""
+
+    timings: Timings
+    n_overflows: int
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """A process asks for its next video."""
+class _Started:
+    """A process is there and waits for its extractor."""
 
 
 @dataclass(frozen=True)
-class _Note:
-    text: str
+class _Setup:
+    """What a process computes with and where it writes. n_processes: how many share the cores."""
+
+    extractor: bytes
+    device: str
+    out: Path
+    n_processes: int
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A process has its network on the device."""
+
+    batch_clips: int
+    note: str
+
+
+@dataclass(frozen=True)
+class _Freed:
+    slot: int
+
+
+@dataclass(frozen=True)
+class _Over:
+    """There are no more clips."""
+
+
+class _AllDied(Exception):
+    """No device process is left."""
 
 
 class _ParentGone(BaseException):
-    """Nobody is there any more to work for; no error of any video, so no Exception."""
+    """The main process has ended. Not an Exception, because it is no error of any video."""
 
 
-def work_in_processes(
-    sources: Iterable[Source],
-    out: Path,
-    devices: Sequence[str],
+def compute_on_devices(
+    run: FolderRun,
+    sources: Iterable[Source | None],
     extractor: Extractor,
+    devices: Sequence[str],
     *,
+    out: Path,
+    check: Check,
+    timings: Timings,
     report: Report,
     note: Callable[[str], None],
 ) -> tuple[list[Share], tuple[str, ...]]:
-    """Do what `work` does in a process a device; their shares, and a line about each process that died.
+    """Extract with one process per device. Returns the share of each, and one line per process that died.
 
-    Raises what any process raises on purpose, after stopping the others, and C3DVideoError when all of them died.
+    sources: as for `Decoders`. timings: the seconds of the decoders are added to it. Raises what any process raises on
+    purpose, after stopping the others, and C3DVideoError when all of them have died.
     """
-    waiting = iter(sources)
-    # Pickled here, because multiprocessing would move the tensors of a network to shared memory; and sent when a
-    # process is there to read it, because it would otherwise hold up the start of the next.
-    pickled = pickle.dumps(extractor)
-    shares: list[Share] = []
-    lost: list[str] = []
-    processes: dict[Connection, _Process] = {}
+    slots = ClipSlots.create()
+    processes = [_Device(each, slots) for each in devices]
+    seconds_to_stop = _SECONDS_TO_STOP
     try:
-        with _deaf_to_interrupts():
-            for number, _ in enumerate(devices):
-                process = _Process(number, devices, out)
-                processes[process.connection] = process
-        running = set(processes)
-        while running:
-            for connection in cast(list[Connection], wait(list(running))):
-                try:
-                    message = connection.recv()
-                except (EOFError, OSError):
-                    running.remove(connection)
-                    if not processes[connection].finished:
-                        lost.append(processes[connection].end())
-                    continue
-                if isinstance(message, _Here | _Wanted):
-                    with suppress(OSError):  # it died while it asked, which the next turn notices
-                        connection.send(pickled if isinstance(message, _Here) else next(waiting, None))
-                elif isinstance(message, _Note):
-                    note(message.text)
-                elif isinstance(message, C3DVideoError):
-                    raise message
-                elif isinstance(message, Share):
-                    processes[connection].finished = True
-                    shares.append(message)
-                else:
-                    report(message)
+        n_slots = _prepare(processes, extractor, out, note)
+        with Decoders(
+            sources,
+            extractor.decode_settings(check),
+            n_decoders=max(1, extractor.workers),
+            n_slots=n_slots,
+            timings=timings,
+            slots=slots,
+        ) as decoders:
+            router = _Router(processes, decoders, run, out=out, report=report)
+            for message in decoders.messages():
+                router.route(message)
+            router.finish()
+        seconds_to_stop = _SECONDS_TO_FINISH
+    except _AllDied:
+        seconds_to_stop = _SECONDS_TO_FINISH
     finally:
-        _stop(processes.values())
-    if not shares:
+        _stop(processes, seconds_to_stop)
+    lost = tuple(process.how_it_ended() for process in processes if process.share is None)
+    if lost:
+        run.sweep_at_exit()
+    if len(lost) == len(processes):
         raise C3DVideoError(f"{'; '.join(lost)}; what was finished is kept, the same command goes on from there")
-    return shares, tuple(lost)
+    return [process.share for process in processes if process.share is not None], lost
 
 
-class _Process:
-    """One started process and our end of the line to it."""
+def _prepare(processes: "Sequence[_Device]", extractor: Extractor, out: Path, note: Callable[[str], None]) -> int:
+    """Send the network to every process and wait until all have it on their device; returns the slots they need."""
+    # Pickled here, because a connection would move the tensors of the network to shared memory; and sent when a process
+    # is there to read it, because it would otherwise hold up the start of the next.
+    pickled = pickle.dumps(extractor)
+    for process in processes:
+        if process.receive() is not None:
+            process.send(_Setup(pickled, process.device, out, len(processes)))
+    ready = [message for process in processes if isinstance(message := process.receive(), _Ready)]
+    if not ready:
+        raise _AllDied
+    note(f"{ready[0].note}, and a process each on {', '.join(process.device for process in processes[1:])}")
+    return slots_needed([each.batch_clips for each in ready], len(extractor.views), max(1, extractor.workers))
 
-    def __init__(self, number: int, devices: Sequence[str], out: Path) -> None:
-        context = get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.finished = False
-        self._device = devices[number]
-        arguments = (theirs, number, list(devices), out)
-        self.process = context.Process(target=_serve, args=arguments, name=f"c3dvideo-{number}", daemon=True)
-        self.process.start()
-        theirs.close()
 
-    def end(self) -> str:
+class _Router:
+    """Sends clips to the devices, and what the devices return to where it belongs.
+
+    The devices' messages are read by a thread each; `route` and `finish` belong to the main thread.
+    """
+
+    def __init__(
+        self, processes: "Sequence[_Device]", decoders: Decoders, run: FolderRun, *, out: Path, report: Report
+    ) -> None:
+        self._processes = processes
+        self._decoders = decoders
+        self._run = run
+        self._out = out
+        self._report = report
+        self._device_of: dict[str, _Device] = {}
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._listeners = [
+            threading.Thread(target=self._listen, args=(process,), name=f"device {process.device}", daemon=True)
+            for process in processes
+            if process.is_alive
+        ]
+        for process in processes:
+            process.send(decoders.layout)
+        for listener in self._listeners:
+            listener.start()
+
+    def route(self, message: Message | None) -> None:
+        """Send one message of the decoders to the device that has the video, or settle the video here."""
+        if message is None:
+            for process in self._processes:
+                process.send(None)
+            return
+        source, content = message
+        if isinstance(content, Begun) and content.checked.is_stored:
+            self._run.settle(store(StoredVideo(source, content.checked), self._out))
+        elif isinstance(content, Failed) and source.name not in self._device_of:
+            failure = Failure(name=source.name, path=source.path, stage=content.stage, message=content.message)
+            self._run.settle(store(FailedVideo(source, None, failure), self._out))
+        else:
+            self._pass_on(source, content)
+
+    def _pass_on(self, source: Source, content: Content) -> None:
+        with self._lock:
+            if isinstance(content, Begun):
+                process = min(self._alive(), key=lambda process: process.load)
+                process.give(source.name)
+                self._device_of[source.name] = process
+            process = self._device_of[source.name]
+            if isinstance(content, Filled):
+                self._report(Decoded(n_clips=1))
+                if process.is_alive:
+                    process.held.add(content.slot)
+                else:
+                    self._decoders.release(content.slot)
+        process.send((source, content))
+
+    def _alive(self) -> "list[_Device]":
+        alive = [process for process in self._processes if process.is_alive]
+        if not alive:
+            raise _AllDied
+        return alive
+
+    def finish(self) -> None:
+        """Wait until the devices have computed and written everything; raises what one of them has raised."""
+        for process in self._processes:
+            process.send(_Over())
+        for listener in self._listeners:
+            listener.join()
+        if self._error is not None:
+            raise self._error
+
+    def _listen(self, process: "_Device") -> None:
+        try:
+            while (message := process.receive()) is not None:
+                if isinstance(message, Share):
+                    process.share = message
+                    return
+                if isinstance(message, Settled):
+                    with self._lock:
+                        process.unsettled.discard(message.source.name)
+                    self._run.settle(message)
+                elif isinstance(message, _Freed):
+                    with self._lock:
+                        process.held.discard(message.slot)
+                    self._decoders.release(message.slot)
+            self._lose(process)
+        except BaseException as error:
+            self._error = error
+            self._decoders.interrupt(error)
+
+    def _lose(self, process: "_Device") -> None:
+        """Free what a dead process held, and stop decoding its videos."""
+        with self._lock:
+            held, process.held = process.held, set()
+        for slot in held:
+            self._decoders.release(slot)
+        for name in process.unsettled:
+            self._decoders.skip(name)
+        self._alive()
+
+
+class _Device:
+    """One started process, in the main process.
+
+    held: slots with clips that it has not copied yet. unsettled: names of videos that it has not finished.
+    """
+
+    def __init__(self, device: str, slots: ClipSlots) -> None:
+        self.device = device
+        self.is_alive = True
+        self.share: Share | None = None
+        self.held: set[int] = set()
+        self.unsettled: set[str] = set()
+        self._n_given = 0
+        self._child = ChildProcess(_FUNCTION, slots.descriptor)
+        self._exit_code: int | None = None
+
+    @property
+    def load(self) -> tuple[int, int, int]:
+        """What decides which device gets the next video: clips that wait, unfinished videos, and all so far."""
+        return len(self.held), len(self.unsettled), self._n_given
+
+    def give(self, name: str) -> None:
+        """Count one more video."""
+        self.unsettled.add(name)
+        self._n_given += 1
+
+    def send(self, message: object) -> None:
+        """Send a message, if there is still a process to read it."""
+        if self.is_alive:
+            self._child.send(message)
+
+    def receive(self) -> Any:
+        """The next message; None when the process has died. Raises the error that it sends."""
+        if not self.is_alive:
+            return None
+        try:
+            message = self._child.connection.recv()
+        except (EOFError, OSError):
+            self.is_alive = False
+            return None
+        if isinstance(message, C3DVideoError):
+            raise message
+        return message
+
+    def hang_up(self) -> None:
+        """Close the connection, which ends the process."""
+        self._child.connection.close()
+
+    def end(self, deadline: float) -> None:
+        """Wait for the end of the process, and kill it at the deadline."""
+        self._exit_code = self._child.end(max(0.0, deadline - time.monotonic()))
+
+    def how_it_ended(self) -> str:
         """How the process ended, in words."""
-        self.process.join(_SECONDS_TO_STOP)
-        code = self.process.exitcode
-        if code is not None and code < 0:
-            return f"the process on {self._device} was killed by {signal.Signals(-code).name}"
-        return f"the process on {self._device} ended with exit code {code}"
+        if self._exit_code is not None and self._exit_code < 0:
+            return f"the process on {self.device} was killed by {signal_name(self._exit_code)}"
+        return f"the process on {self.device} ended with exit code {self._exit_code}"
 
 
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Have processes that are started ignore Ctrl-C from their first moment on: it is ours to handle."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _stop(processes: Iterable[_Device], seconds: float) -> None:
+    """End what still runs: first by closing the connections, then by force."""
+    for process in processes:
+        process.hang_up()
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.end(deadline)
 
 
-def _stop(processes: Iterable[_Process]) -> None:
-    """End what still runs: nicely, by hanging up, then by force."""
-    for each in processes:
-        each.connection.close()
-    deadline = time.monotonic() + _SECONDS_TO_STOP
-    for each in processes:
-        each.process.join(max(0.0, deadline - time.monotonic()))
-        if each.process.is_alive():
-            each.process.kill()
-            each.process.join()
-
-
-def _serve(connection: Connection, number: int, devices: Sequence[str], out: Path) -> None:
-    """What a process does; any error that is not ours ends it with a traceback."""
+def serve(connection_descriptor: int, slots_descriptor: int) -> None:
+    """What a device process does. An error that is not raised on purpose ends it with a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    line = _Line(connection)
+    line = _Line(Connection(connection_descriptor))
     with suppress(_ParentGone):
         try:
-            line.send(_work_on(line, number, devices, out))
+            line.send(_compute_here(line, ClipSlots(slots_descriptor)))
         except C3DVideoError as error:
             line.send(error)
 
 
-def _work_on(line: "_Line", number: int, devices: Sequence[str], out: Path) -> Share:
-    device = devices[number]
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)  # else every process would also take memory of the first GPU
+def _compute_here(line: "_Line", slots: ClipSlots) -> Share:
+    line.send(_Started())
+    setup: _Setup = line.receive()
+    extractor: Extractor = pickle.loads(setup.extractor).on(setup.device)
+    if extractor.device.type == "cuda":
+        torch.cuda.set_device(extractor.device)  # else every process would also take memory of the first GPU
     else:
-        torch.set_num_threads(max(1, torch.get_num_threads() // len(devices)))
-    extractor: Extractor = pickle.loads(line.ask(_Here())).on(device, n_processes=len(devices))
-    if number == 0:
-        line.send(_Note(f"{extractor}, and a process each on {', '.join(devices[1:])}"))
-    return work(line.sources(), out, extractor, report=line.report)
+        torch.set_num_threads(max(1, torch.get_num_threads() // setup.n_processes))
+    # Should the main process be killed, this one is still present in the folder until its last file is written.
+    with FolderLocks(setup.out):
+        engine = extractor.engine
+        line.send(_Ready(engine.batch_clips, str(extractor)))
+        slots.use(line.receive())
+        timings = Timings()
+        with Writer(lambda outcome: line.send(store(outcome, setup.out, extractor.features)), timings) as writer:
+            for outcome in compute(_SentClips(line, slots, timings), engine, scratch=setup.out, timings=timings):
+                writer.put(outcome)
+    return Share(timings, engine.n_overflows)
 
 
 class _Line:
-    """A process's end of the line: what it tells, from any of its threads, and the videos it is given."""
+    """A device process's end of the connection, for all of its threads."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
-        self._n_clips = 0
-        self._reported = 0.0
 
     def send(self, message: object) -> None:
+        """Send a message; raises _ParentGone."""
         with self._lock:
-            self._send(message)
+            try:
+                self._connection.send(message)
+            except OSError as error:
+                raise _ParentGone from error
 
-    def report(self, event: Decoded | Settled) -> None:
-        """Pass on what `work` reports, decoded clips a few times a second."""
-        with self._lock:
-            if isinstance(event, Settled):
-                self._send(event)
-                return
-            self._n_clips += event.n_clips
-            if time.monotonic() - self._reported > _SECONDS_BETWEEN_REPORTS:
-                self._send(Decoded(n_clips=self._n_clips))
-                self._n_clips, self._reported = 0, time.monotonic()
-
-    def _send(self, message: object) -> None:
-        try:
-            self._connection.send(message)
-        except OSError as error:
-            raise _ParentGone from error
-
-    def ask(self, question: _Here | _Wanted) -> Any:
-        """The answer; only one thread at a time may ask."""
-        self.send(question)
+    def receive(self) -> Any:
+        """The next message, for one thread at a time; raises _ParentGone."""
         try:
             return self._connection.recv()
         except (EOFError, OSError) as error:
             raise _ParentGone from error
 
-    def sources(self) -> Iterator[Source]:
-        """The videos to do, each when it is asked for."""
-        while (source := self.ask(_Wanted())) is not None:
-            yield source
+
+class _SentClips:
+    """The clips that the main process sends to this one: a `ClipStream`."""
+
+    def __init__(self, line: _Line, slots: ClipSlots, timings: Timings) -> None:
+        self.clips: Pixels = slots.clips
+        self._line = line
+        self._timings = timings
+
+    def messages(self) -> Iterator[Message | None]:
+        """What happens to the videos of this device."""
+        while True:
+            started = time.perf_counter()
+            message = self._line.receive()
+            self._timings.waiting_for_clips += time.perf_counter() - started
+            if isinstance(message, _Over):
+                return
+            yield message
+
+    def release(self, slot: int) -> None:
+        """Let a slot be filled again."""
+        self._line.send(_Freed(slot))

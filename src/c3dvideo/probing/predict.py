@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from c3dvideo.choices import Crops, EngineName, Precision
+from c3dvideo.choices import Crops, Damaged, EngineName, Precision
 from c3dvideo.errors import UsageError
 from c3dvideo.features.activations import VideoActivations
+from c3dvideo.features.decoding import STALL_SECONDS
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.pipeline import compute
 from c3dvideo.features.store import Failure, descriptor
 from c3dvideo.network.c3d import C3D
 from c3dvideo.probing.descriptors import Part, clip_vectors, unit_rows
@@ -90,6 +90,8 @@ def predict(
     engine: EngineName = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
+    damaged: Damaged = "error",
+    stall_seconds: float = STALL_SECONDS,
     note: Callable[[str], None] = lambda text: None,
 ) -> Predictions:
     """The classes of every video of `inputs`; arguments are those of `extract`.
@@ -124,6 +126,8 @@ def predict(
         engine=engine,
         batch_size=batch_size,
         workers=workers,
+        damaged=damaged,
+        stall_seconds=stall_seconds,
     )
     note(str(extractor))
     if scorer is not None:
@@ -131,7 +135,7 @@ def predict(
     found: dict[str, Prediction] = {}
     failures: dict[str, Failure] = {}
     with progress("predicting", unit="clips") as bar:
-        for outcome in compute(sources, extractor, on_clips=bar.advance):
+        for outcome in extractor.activations(sources, on_clips=bar.advance):
             if isinstance(outcome, Failure):
                 failures[outcome.name] = outcome
             else:

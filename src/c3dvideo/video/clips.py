@@ -86,7 +86,7 @@ class ClipPlan:
             if n_frames < 1 or self.short == "error":
                 raise ShortVideoError(
                     f"the video has {n_frames} frames and one clip needs {self.span_frames}"
-                    + ("; choose repeat_last or loop for short videos to keep it" if n_frames else "")
+                    + ("; choose `short=repeat_last` or `short=loop` to keep it" if n_frames else "")
                 )
             return np.zeros(1, np.int64)
         starts = np.arange(0, n_frames - self.span_frames + 1, self.stride_frames)

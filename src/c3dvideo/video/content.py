@@ -5,16 +5,19 @@ content_sha256("my_videos/a.mp4")
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 from c3dvideo.errors import DecodeError
 from c3dvideo.video.access import check_kind, is_url
 from c3dvideo.video.frame_folder import pictures_in
 
 
-def content_sha256(path: str) -> str | None:
+def content_sha256(path: str, step: Callable[[], None] = lambda: None) -> str | None:
     """sha256 of a video file, or of the names and pictures of a frame folder; None for an address.
 
+    step: called after every block that was read, so that a standstill can be told from a large file.
     Raises DecodeError, caused by the OSError, for what cannot be read.
     """
     if is_url(path):
@@ -22,10 +25,10 @@ def content_sha256(path: str) -> str | None:
     try:
         if not Path(path).is_dir():
             check_kind(Path(path))
-            return _file_sha256(Path(path)).hex()
+            return _file_sha256(Path(path), step).hex()
         digest = hashlib.sha256()
         for picture in pictures_in(Path(path)):
-            digest.update(os.fsencode(picture.name) + b"\0" + _file_sha256(picture))
+            digest.update(os.fsencode(picture.name) + b"\0" + _file_sha256(picture, step))
         return digest.hexdigest()
     except OSError as error:
         raise DecodeError(f"{path!r}: cannot be read: {error.strerror or error}") from error
@@ -33,6 +36,22 @@ def content_sha256(path: str) -> str | None:
         raise DecodeError(f"{path!r}: {error}") from error.__cause__
 
 
-def _file_sha256(path: Path) -> bytes:
+def _file_sha256(path: Path, step: Callable[[], None]) -> bytes:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+        return hashlib.file_digest(_Watched(file, step), "sha256").digest()  # type: ignore[arg-type]
+
+
+class _Watched:
+    """A file that reports every read."""
+
+    def __init__(self, file: IO[bytes], step: Callable[[], None]) -> None:
+        self._file: Any = file
+        self._step = step
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        self._step()
+        n_bytes: int = self._file.readinto(buffer)
+        return n_bytes

@@ -1,0 +1,85 @@
+"""Whether the features of a video are stored already, of exactly the content it has now.
+
+check = StoredCheck(Path("features/"), fingerprint)
+check(Source("videos/a.mp4", "a.mp4"), step).is_stored
+
+This runs in decoder processes, because hashing a file takes about as long as reading it: no torch here.
+"""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from c3dvideo.features.decoding import Checked
+from c3dvideo.features.store import feature_path, read_metadata
+from c3dvideo.features.url_state import url_state
+from c3dvideo.video.access import is_url
+from c3dvideo.video.content import content_sha256
+from c3dvideo.video.sources import Source
+
+_BLOCK = 1 << 20
+
+
+def identify(source: Source, step: Callable[[], None], *, stall_seconds: float) -> Checked:
+    """The content of a video, by its hash or by what its server says; calls `step` as it gets on.
+
+    Raises DecodeError for what cannot be read or reached.
+    """
+    if is_url(source.path):
+        return Checked(url_state=url_state(source.path, seconds=stall_seconds))
+    return Checked(content_sha256=content_sha256(source.path, step))
+
+
+@dataclass(frozen=True)
+class Identify:
+    """Finds out what a video contains, and not whether anything is stored."""
+
+    stall_seconds: float
+
+    def __call__(self, source: Source, step: Callable[[], None]) -> Checked:
+        """What is known of the video before it is decoded."""
+        return identify(source, step, stall_seconds=self.stall_seconds)
+
+
+@dataclass(frozen=True)
+class StoredCheck:
+    """Compares videos with the features under `out` that have `fingerprint`."""
+
+    out: Path
+    fingerprint: str
+    stall_seconds: float
+
+    def __call__(self, source: Source, step: Callable[[], None]) -> Checked:
+        """What is known of the video before it is decoded."""
+        found = identify(source, step, stall_seconds=self.stall_seconds)
+        if found.content_sha256 is None and found.url_state is None:
+            return found  # nothing can tell whether such a video has changed, so it is done again
+        metadata = self._metadata(feature_path(self.out, source.name), step)
+        expected = {
+            "content_sha256": found.content_sha256,
+            "url_state": found.url_state,
+            "fingerprint": self.fingerprint,
+        }
+        if any(metadata.get(key) != value for key, value in expected.items()):
+            return found
+        return replace(found, is_stored=True, damage=metadata.get("damage"))
+
+    def _metadata(self, path: Path, step: Callable[[], None]) -> dict[str, Any]:
+        """The metadata of a feature file that is whole; empty for one that is missing or damaged."""
+        try:
+            metadata = read_metadata(path)
+            _read_all(path, step)
+        except Exception:  # whatever is wrong with it: a damaged file is made again
+            return {}
+        return metadata
+
+
+def _read_all(path: Path, step: Callable[[], None]) -> None:
+    """Read every byte of a feature file, in blocks; the zip module compares the checksums."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                while member.read(_BLOCK):
+                    step()

@@ -1,0 +1,180 @@
+"""One video as a stream of messages: what is known of it, its clips, and how it ended.
+
+    settings = DecodeSettings(plan=ClipPlan(), profile=CAFFE, views=CAFFE.views("centre"))
+    for message in decode(Source("a.mp4", "a.mp4"), settings, Activity()):
+        ...                               # Begun, then Clip after Clip, then End; or Failed at any point
+
+This runs in decoder processes, which must start fast: neither this module nor what it imports may import torch.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Protocol
+
+from c3dvideo.choices import Damaged
+from c3dvideo.errors import C3DVideoError, ShortVideoError
+from c3dvideo.features.timings import Timings
+from c3dvideo.files import os_reason
+from c3dvideo.video.clips import ClipPlan
+from c3dvideo.video.preprocess import Profile, View
+from c3dvideo.video.reader import Clip, read_clips
+from c3dvideo.video.sources import Source
+
+STALL_SECONDS = 60.0
+MEMORY_BYTES = 4 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What is known of a video before it is decoded.
+
+    content_sha256: of its bytes, None for a URL. url_state: what the server says about a file, as JSON. is_stored:
+    whether the features of exactly this content are there already. damage: why the stored ones end early, if they do.
+    """
+
+    content_sha256: str | None = None
+    url_state: Mapping[str, Any] | None = None
+    is_stored: bool = False
+    damage: str | None = None
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Work on a video has begun. Nothing follows when its features are stored."""
+
+    checked: Checked
+
+
+@dataclass(frozen=True)
+class End:
+    """A video was decoded to its end, or, with a message in `damage`, to where it is damaged."""
+
+    fps: Fraction | None
+    n_frames: int
+    damage: str | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A video gives no features: the stage that failed, and why."""
+
+    stage: str
+    message: str
+
+
+Check = Callable[[Source, Callable[[], None]], Checked]
+
+
+class Reader(Protocol):
+    """What `read_clips` returns, as far as it is used here."""
+
+    fps: Fraction | None
+    n_frames: int
+    damage: str | None
+    decode_seconds: float
+    preprocess_seconds: float
+
+    def __iter__(self) -> Iterator[Clip]: ...
+
+
+class Activity:
+    """How far the work on the present video has got, for whoever watches for a standstill, and what it took.
+
+    steps: counts blocks of a file that is hashed or checked. reader: counts frames.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.check_seconds = 0.0
+        self.reader: Reader | None = None
+
+    def step(self) -> None:
+        """Count one step."""
+        self.steps += 1
+
+    def total(self) -> int:
+        """A number that changes while there is progress."""
+        return self.steps + (0 if self.reader is None else self.reader.n_frames)
+
+    def timings(self) -> Timings:
+        """The seconds spent on the present video."""
+        if self.reader is None:
+            return Timings(check=self.check_seconds)
+        return Timings(
+            check=self.check_seconds, decode=self.reader.decode_seconds, preprocess=self.reader.preprocess_seconds
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeSettings:
+    """How every video of a run is read; must survive pickling.
+
+    check: finds out what is known of a video, calling its second argument as it gets on; None checks nothing.
+    stall_seconds: how long a video may go without progress. memory_bytes: the most that a decoder may allocate.
+    read: what makes the clips.
+    """
+
+    plan: ClipPlan
+    profile: Profile
+    views: tuple[View, ...]
+    damaged: Damaged = "error"
+    stall_seconds: float = STALL_SECONDS
+    memory_bytes: int = MEMORY_BYTES
+    check: Check | None = None
+    read: Callable[..., Reader] = field(default=read_clips)
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int, int]:
+        """(views, channels, frames, height, width) of one clip."""
+        return len(self.views), 3, self.plan.clip_length, self.profile.crop_size, self.profile.crop_size
+
+
+def decode(source: Source, settings: DecodeSettings, activity: Activity) -> Iterator[Begun | Clip | End | Failed]:
+    """The messages of one video; no exception that the video causes leaves this function."""
+    activity.reader, started = None, time.perf_counter()
+    try:
+        checked = Checked() if settings.check is None else settings.check(source, activity.step)
+        activity.check_seconds = time.perf_counter() - started
+        yield Begun(checked)
+        if checked.is_stored:
+            return
+        reader = settings.read(
+            source.path,
+            plan=settings.plan,
+            profile=settings.profile,
+            views=settings.views,
+            damaged=settings.damaged,
+            stall_seconds=settings.stall_seconds,
+        )
+        activity.reader = reader
+        yield from reader
+        yield End(reader.fps, reader.n_frames, reader.damage)
+    except Exception as error:  # whatever one video causes, the others are not affected
+        yield Failed(_stage(error), _message(error, source, settings))
+
+
+def _stage(error: Exception) -> str:
+    if isinstance(error, ShortVideoError):
+        return "clips"
+    return "read" if isinstance(error, OSError) or isinstance(error.__cause__, OSError) else "decode"
+
+
+def _message(error: Exception, source: Source, settings: DecodeSettings) -> str:
+    if isinstance(error, C3DVideoError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{source.path!r}: decoding takes more than {gigabytes(settings.memory_bytes)} of memory"
+    if isinstance(error, OSError) or (isinstance(error, ValueError) and "\0" in source.path):
+        return f"{source.path!r} cannot be read: {os_reason(error)}"
+    return f"{type(error).__name__}: {error}"
+
+
+def gigabytes(n_bytes: int) -> str:
+    """The size as people write it: "4 GB".
+
+    >>> gigabytes(4 << 30)
+    '4 GB'
+    """
+    return f"{n_bytes / (1 << 30):.3g} GB"

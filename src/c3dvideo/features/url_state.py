@@ -1,0 +1,57 @@
+"""What a server says about a file, to find out later whether it is still the same.
+
+state = url_state("https://example.org/a.mp4", seconds=60)
+state                              # {"etag": '"5f3a"', "last_modified": "...", "length": 181234}; or None
+"""
+
+import base64
+import http.client
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from c3dvideo import __version__
+from c3dvideo.errors import DecodeError
+
+_PROTOCOLS = ("http://", "https://")
+
+
+def url_state(url: str, *, seconds: float) -> dict[str, Any] | None:
+    """ETag, modification date and length of a file on a web server, as far as the server states them.
+
+    None for other protocols, for a server that states neither ETag nor date, and for one that does not answer such
+    questions: nothing can tell then whether the file has changed. Raises DecodeError when the server cannot be reached
+    or does not have the file.
+    """
+    if not url.lower().startswith(_PROTOCOLS):
+        return None
+    shown = url.partition("?")[0].rpartition("@")[2]  # without what is secret: password and query
+    try:
+        with urllib.request.urlopen(_question(url), timeout=seconds) as answer:
+            headers = answer.headers
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in (404, 410):
+            raise DecodeError(f"{shown}: the server does not have it (HTTP {error.code}); check the address") from error
+        return None  # some servers refuse HEAD and serve the file all the same
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise DecodeError(f"{shown}: the server cannot be reached ({reason}); try again when it can be") from error
+    state = {
+        "etag": headers.get("ETag"),
+        "last_modified": headers.get("Last-Modified"),
+        "length": headers.get("Content-Length"),
+    }
+    # A length alone is no identity: a corrected file may be as long as the old one.
+    return state if state["etag"] or state["last_modified"] else None
+
+
+def _question(url: str) -> urllib.request.Request:
+    """A HEAD request; a user and a password in the address become the header that servers expect."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    headers = {"User-Agent": f"c3dvideo/{__version__}"}
+    if user:
+        headers["Authorization"] = "Basic " + base64.b64encode(unquote(user).encode()).decode()
+    return urllib.request.Request(urlunsplit(parts._replace(netloc=host, fragment="")), method="HEAD", headers=headers)
