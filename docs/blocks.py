@@ -145,9 +145,9 @@ def check_options(block: Block) -> None:
         compile(block.code, str(block), "exec")
         return
     for line in block.code.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if not words or words[0] != "c3dvideo":
+        if not line.startswith("c3dvideo "):
             continue
+        words = shlex.split(line, comments=True)
         command: Any = get_command(app)
         for place, word in enumerate(words[1:], start=2):
             command = command.commands[word]

@@ -102,6 +102,16 @@ def test_every_public_function_has_an_example() -> None:
     assert without == {"PROFILES", "train"}, "PROFILES is a dict; a training run is too long for an example"
 
 
+def test_every_command_in_the_documentation_is_checked() -> None:
+    """No command stands outside a bash block, where nothing would run it or check its options."""
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        if page.name == "commands.md":
+            continue
+        checked = "\n".join(block.code for block in blocks.read_blocks(page)).splitlines()
+        commands = [line for line in page.read_text().splitlines() if re.match(r"\s*c3dvideo \w", line)]
+        assert [line for line in commands if line not in checked] == [], page.name
+
+
 def test_a_translation_has_the_blocks_of_its_page() -> None:
     ours, theirs = blocks.read_blocks(DOCS / "tour.md"), blocks.read_blocks(DOCS / "tour.zh.md")
     assert [(block.code, block.shown) for block in theirs] == [(block.code, block.shown) for block in ours]
