@@ -19,8 +19,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT, ACCENT, SECOND = "#1f2933", "#d5dbe1", "#0b6e99", "#d9730d"
+# Okabe and Ito's colours for colour-blind readers, without yellow (too light on white) and with a grey
+# in place of black (invisible in dark mode). Seven colours and eight markers repeat after 56 classes.
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#808080")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SUFFIXES = (".png", ".svg")
 _LEGEND_LIMIT = 20
+
+
+def class_style(index: int) -> tuple[str, str]:
+    """Colour and marker of class number `index`; they differ for any 56 classes in a row."""
+    return _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
 
 
 def draw_confusion(path: str | Path, matrix: np.ndarray, classes: Sequence[str], *, title: str = "") -> None:

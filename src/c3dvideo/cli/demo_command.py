@@ -1,4 +1,4 @@
-"""`c3dvideo demo`: the whole path, from videos to a page that shows what their features know."""
+"""`c3dvideo demo`: every step from videos to a page that shows what can be computed from their features."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,28 +15,29 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     *,
-    out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for all output.")] = Path("demo"),
     videos: Annotated[
         Path | None,
         typer.Option(
             "--videos",
-            help="Your own folder of videos, one folder a class or just videos; else some are generated.",
-            show_default=False,
+            help="Your own folder of videos, with or without one folder per class.",
+            show_default="generated videos",
         ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", help="Weights folder, hub id or published name.", show_default=False)
+        str | None, typer.Option("--weights", help="Weights folder, hub id or published name.", show_default="embedded")
     ] = None,
     clips_per_class: Annotated[
-        int, typer.Option("--clips-per-class", min=4, help="Videos to generate of each motion.")
+        int, typer.Option("--clips-per-class", min=4, help="Videos to generate per motion.")
     ] = 24,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show what C3D features know: of generated videos, or of your own; ends with one HTML page.
+    """Show on one HTML page what C3D features give for generated videos, or for your own.
 
-    Exit code 3 when some videos could not be read.
+    A classifier with its accuracy and chance level, the most similar videos, and a map. Exit code 3 when some videos
+    could not be read.
     """
     from dataclasses import asdict
 

@@ -17,7 +17,6 @@ from c3dvideo.probing.probe import Probe
 
 # A terminal of 120 columns holds this many counts beside the class names.
 _MOST_COLUMNS = 15
-_MOST_CONFUSIONS = 10
 
 
 def score_probe(probe: Probe, labelled: Labelled) -> dict[str, Any]:
@@ -59,6 +58,19 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
+def frequent_confusions(
+    confusion: Sequence[Sequence[int]], classes: Sequence[str], *, n: int = 10
+) -> list[tuple[int, str, str]]:
+    """The `n` largest counts outside the diagonal, each with its true and its predicted class."""
+    cells = [
+        (count, true, predicted)
+        for true, row in zip(classes, confusion, strict=True)
+        for predicted, count in zip(classes, row, strict=True)
+        if count and true != predicted
+    ]
+    return sorted(cells, key=lambda cell: -cell[0])[:n]
+
+
 def score_text(score: Mapping[str, Any]) -> str:
     """The score for a terminal: the confusion matrix with headings, then accuracy and videos per class and overall."""
     low, high = score["interval"]
@@ -74,13 +86,7 @@ def _confusion_lines(confusion: Sequence[Sequence[int]], classes: Sequence[str])
     """The whole matrix, or of many classes the most frequent confusions."""
     if len(classes) > _MOST_COLUMNS:
         yield f"most frequent confusions of {len(classes)} classes (videos, true class -> predicted class)"
-        cells = [
-            (count, true, predicted)
-            for true, row in zip(classes, confusion, strict=True)
-            for predicted, count in zip(classes, row, strict=True)
-            if count and true != predicted
-        ]
-        for count, true, predicted in sorted(cells, key=lambda cell: -cell[0])[:_MOST_CONFUSIONS]:
+        for count, true, predicted in frequent_confusions(confusion, classes):
             yield f"{count:6d}  {true} -> {predicted}"
         return
     width = max(len("true class"), *(len(name) for name in classes))
