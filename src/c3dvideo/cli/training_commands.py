@@ -167,8 +167,8 @@ def _print(metrics: dict[str, Any]) -> None:
         )
         if part == "val":
             typer.echo(
-                f"     the epoch was chosen on these videos; the last epochs average "
-                f"{numbers['mean_of_last_epochs']:.1%}, which nothing chose"
+                "     the epoch was chosen on these videos, which makes this too high; the mean of the last "
+                f"{numbers['last_epochs']} epochs is {numbers['mean_of_last_epochs']:.1%}"
             )
 
 

@@ -5,7 +5,6 @@ dataset = read_csv("labels.csv", root="my_videos")
 """
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -14,7 +13,7 @@ from typing import Any
 
 from c3dvideo.datasets.examples import SPLIT_NAMES, Dataset, Example, some, split_name
 from c3dvideo.errors import DatasetError, UsageError
-from c3dvideo.files import atomic_file
+from c3dvideo.files import atomic_text
 from c3dvideo.reading import ForeignFile
 from c3dvideo.reading_tables import Row, csv_rows
 from c3dvideo.video.sources import find_sources
@@ -107,15 +106,13 @@ def write_table(file: str | Path, columns: Sequence[str], rows: Iterable[Mapping
 
     Raises StoreError when the file cannot be written, DatasetError for a file name that is not UTF-8.
     """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    for row in rows:
-        if name := next((each for each in row.values() if isinstance(each, str) and not is_utf8(each)), None):
-            raise DatasetError(f"the name {printable(name)} is not UTF-8, which CSV files are; rename it")
-        writer.writerow(row)
-    with atomic_file(file) as stream:
-        stream.write(text.getvalue().encode())
+    with atomic_text(file) as text:
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        for row in rows:
+            if name := next((each for each in row.values() if isinstance(each, str) and not is_utf8(each)), None):
+                raise DatasetError(f"the name {printable(name)} is not UTF-8, which CSV files are; rename it")
+            writer.writerow(row)
 
 
 def is_utf8(name: str) -> bool:

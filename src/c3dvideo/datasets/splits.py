@@ -5,7 +5,7 @@ dataset = split_by_group(dataset, fractions={"val": 0.2})
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +113,32 @@ def with_validation(dataset: Dataset, share: float, *, seed: int = 0, allow_leak
     else:
         chosen = split_by_group(part, fractions={"val": share}, seed=seed).examples
     return replace(dataset, examples=chosen + rest)
+
+
+def validation_of_readable(
+    dataset: Dataset, readable: Sequence[bool], share: float, *, seed: int = 0, allow_leaks: bool = False
+) -> Dataset:
+    """The data set with the examples that cannot be read in no split, and "val" drawn again where they made it useless.
+
+    A few unreadable videos in "val" would otherwise stop the training on a small data set.
+    """
+    left = [replace(e, split=e.split if can else "") for e, can in zip(dataset.examples, readable, strict=True)]
+    usable = replace(dataset, examples=tuple(example for example in left if example.split))
+    try:
+        check_for_training(usable)
+        return replace(dataset, examples=tuple(left))
+    except DatasetError:
+        if all(readable):
+            raise
+    undivided = tuple(replace(e, split="test" if e.split == "test" else "train") for e in usable.examples)
+    again = with_validation(replace(dataset, examples=undivided), share, seed=seed, allow_leaks=allow_leaks)
+    split_of = {_place(example): example.split for example in again.examples}
+    return replace(dataset, examples=tuple(replace(e, split=e.split and split_of[_place(e)]) for e in left))
+
+
+def _place(example: Example) -> tuple[str, float | None, int | None]:
+    """What tells the examples of a data set apart."""
+    return example.path, example.start_seconds, example.start_frame
 
 
 def shared_source(dataset: Dataset) -> tuple[str, str] | None:

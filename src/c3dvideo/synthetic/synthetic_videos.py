@@ -7,10 +7,12 @@ synthesize("clips", n_clips=100, seed=0)                      # research clips w
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from c3dvideo.errors import UsageError
+from c3dvideo.errors import StoreError, UsageError
+from c3dvideo.files import atomic_text, writing
 from c3dvideo.progress import track
 from c3dvideo.synthetic.everyday import EVERYDAY, everyday_scene
 from c3dvideo.synthetic.motions import check_n_frames
@@ -104,9 +106,15 @@ def _write_videos(
         raise UsageError(f"frames are {height} x {width}; generated videos need multiples of 8")
 
     def write(path: str, scene: Callable[[], Scene]) -> None:
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
         clip = render([scene()], height=height, width=width)[0]
-        write_video(out / path, clip.permute(1, 2, 3, 0).numpy(), fps=fps)
+        try:
+            with writing(out / path):
+                (out / path).parent.mkdir(parents=True, exist_ok=True)
+                write_video(out / path, clip.permute(1, 2, 3, 0).numpy(), fps=fps)
+        except StoreError:
+            with suppress(OSError):
+                (out / path).unlink()
+            raise
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         for _ in track(pool.map(write, paths, draw), "rendering", total=len(paths), unit="videos"):
@@ -116,7 +124,7 @@ def _write_videos(
 def _write_table(out: Path, rows: Iterable[Mapping[str, object]]) -> Path:
     rows = list(rows)
     path = out / "labels.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with atomic_text(path) as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["path"])
         writer.writeheader()
         writer.writerows(rows)

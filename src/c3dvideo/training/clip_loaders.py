@@ -41,7 +41,12 @@ class Clips:
         readable = tuple(
             replace(e, split=e.split if n else "") for e, n in zip(dataset.examples, frames.n_frames, strict=True)
         )
-        check_for_training(replace(dataset, examples=readable))
+        try:
+            check_for_training(replace(dataset, examples=readable))
+        except DatasetError as error:
+            raise DatasetError(
+                f"{error}, after leaving out {len(frames.problems)} videos that cannot be read"
+            ) from error
         self.examples, self.frames, self.settings, self.workers = readable, frames, settings, workers
         self.targets = dataset.targets()
         self.starts = [example.start_frame for example in readable]
@@ -49,8 +54,8 @@ class Clips:
         self.draws = training_draws(frames, self.of("train"), settings, starts=self.starts)
         if not self.draws:
             raise DatasetError(
-                f"no training video has the {settings.clip_length * settings.sampling_rate} frames of one clip; "
-                "lower the sampling rate, or take the preset modern, which repeats the last frame"
+                f"no training video has the {settings.clip_length * settings.sampling_rate} frames of one clip; use a "
+                "smaller `sampling_rate=`, or `preset=modern`, which repeats the last frame of a short video"
             )
 
     def of(self, split: str) -> list[int]:

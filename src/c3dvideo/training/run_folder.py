@@ -3,7 +3,7 @@
     with run_folder(out, settings, dataset, resume=False):
         ...                                       # a second run in `out` raises UsageError meanwhile
 
-`recipe.json` holds the settings and a hash of the data set. Older runs keep that name readable.
+`recipe.json`, named so by the first versions, holds the settings and a hash of the data set.
 """
 
 import hashlib
@@ -14,11 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
 from c3dvideo.datasets.examples import Dataset
 from c3dvideo.errors import UsageError
-from c3dvideo.files import atomic_file
+from c3dvideo.files import atomic_file, writing
+from c3dvideo.reading import ForeignFile, read_json
 from c3dvideo.training.settings import TrainSettings
 
 LAST, SETTINGS_FILE, LOCK = "last.ckpt", "recipe.json", ".lock"
@@ -29,22 +31,42 @@ def run_folder(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: 
     """Hold the run's folder; it is created, or checked to hold this very run when it is resumed.
 
     Raises UsageError when another process trains in the folder, when it holds a run already, or when `resume` finds
-    no run, other settings or other data. Raises OSError when the folder cannot be written.
+    no run, other settings or other data; StoreError when the folder cannot be written.
     """
     if resume:
         stored_settings(out)
-    out.mkdir(parents=True, exist_ok=True)
+    with held(out):
+        _open(out, settings, dataset, resume=resume)
+        yield
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Make the folder `out` and keep every other process from training in it; raises UsageError when one does."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / LOCK)
     with suppress(NotImplementedError):  # a file system without locks: two runs there are not noticed
         try:
-            lock.acquire(timeout=0)
+            with writing(out / LOCK):
+                lock.acquire(timeout=0)
         except Timeout as taken:
             raise UsageError(f"another process is training in {out}; wait for it, or choose another `out=`") from taken
     try:
-        _open(out, settings, dataset, resume=resume)
         yield
     finally:
         lock.release()
+
+
+def save_state(state: Any, path: Path) -> None:
+    """Write a checkpoint so that a stop leaves the old one or the new one; raises StoreError when it cannot be."""
+    with atomic_file(path) as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # PyTorch reports a full disk as a position in the file
+                raise error.__context__ from error
+            raise
 
 
 def stored_settings(out: Path) -> dict[str, Any]:
@@ -82,10 +104,10 @@ def _stored(out: Path) -> dict[str, Any]:
     file = out / SETTINGS_FILE
     if not (out / "checkpoints" / LAST).exists() or not file.exists():
         raise UsageError(f"{out} holds no run to resume: there is no checkpoints/{LAST}")
-    try:
-        stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(stored, dict) or not isinstance(stored.get("recipe"), dict):
-            raise ValueError("it holds no settings")
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file} cannot be read ({error}); train again with another `out=`") from error
+    foreign = ForeignFile(
+        file, error=UsageError, expected="the settings of a run", advice="train again in another folder"
+    )
+    stored = read_json(foreign)
+    if not isinstance(stored.get("recipe"), dict):
+        raise foreign.wrong("it holds no settings")
     return stored

@@ -24,16 +24,16 @@ import torch
 from c3dvideo import __version__
 from c3dvideo.datasets.examples import Dataset
 from c3dvideo.datasets.read import read_dataset
-from c3dvideo.datasets.splits import check_for_training, check_leaks, with_validation
+from c3dvideo.datasets.splits import check_for_training, check_leaks, validation_of_readable, with_validation
 from c3dvideo.extras import require_extra
-from c3dvideo.files import atomic_file
+from c3dvideo.files import atomic_file, writing
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import save_folder
 from c3dvideo.training.arithmetic import Precision, choose_precision, keep_freed_memory
 from c3dvideo.training.clip_loaders import Clips, predict_split
 from c3dvideo.training.folding import folded, with_batch_norm
-from c3dvideo.training.frames import load_frames
+from c3dvideo.training.frames import Frames, load_frames
 from c3dvideo.training.initial import initial_network, set_input
 from c3dvideo.training.learner import Learner
 from c3dvideo.training.lightning_api import rank_zero_only
@@ -90,21 +90,26 @@ def train(
     """
     require_extra("train")
     out = Path(out)
-    dataset = data if isinstance(data, Dataset) else read_dataset(data)
+    given = data if isinstance(data, Dataset) else read_dataset(data)
     start = init if isinstance(init, C3D) or init is None else load_weights(init)
     settings = make_settings(preset, fine_tuning=start is not None, **changes)
     if start is not None:
         taken = {name: start.architecture[name] for name in ("clip_length", "crop_size")}
         settings = replace(settings, **taken)
     settings = replace(settings, precision=_precision(settings, out, resume=resume, accelerator=accelerator))
-    dataset = with_validation(dataset, validation_share, seed=settings.seed, allow_leaks=allow_leaks)
+    hold_out: dict[str, Any] = {"share": validation_share, "seed": settings.seed, "allow_leaks": allow_leaks}
+    dataset = with_validation(given, **hold_out)
     check_for_training(dataset)
     leaks = check_leaks(dataset, allow_leaks=allow_leaks)
     if leaks:
         _warn(f"{leaks} source videos are in training and in validation or testing: accuracies are too high", note)
     first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes of a run share its folder
-    with run_folder(out, settings, dataset, resume=resume) if first else nullcontext():
-        learner = _learner(dataset, settings, start, out, cache=cache, workers=workers)
+    with writing(out), run_folder(out, settings, dataset, resume=resume) if first else nullcontext():
+        network = _network(dataset, settings, start)
+        frames = _frames(dataset, network, out, cache)
+        if not any(example.split == "val" for example in given.examples):
+            dataset = validation_of_readable(dataset, (frames.n_frames > 0).tolist(), **hold_out)
+        learner = _learner(network, settings, Clips(dataset, frames, settings, workers), tuning=start is not None)
         machine: dict[str, Any] = {
             "accelerator": accelerator,
             "devices": devices,
@@ -132,19 +137,23 @@ def _precision(settings: TrainSettings, out: Path, *, resume: bool, accelerator:
     return choose_precision(settings.precision, accelerator=accelerator)
 
 
-def _learner(
-    dataset: Dataset, settings: TrainSettings, start: C3D | None, out: Path, *, cache: str | Path | None, workers: int
-) -> Learner:
-    """The network, its frames and its clips, ready to train."""
+def _network(dataset: Dataset, settings: TrainSettings, start: C3D | None) -> C3D:
     keep_freed_memory()
     torch.manual_seed(settings.seed)
-    network = initial_network(settings, dataset.classes, start)
+    return initial_network(settings, dataset.classes, start)
+
+
+def _frames(dataset: Dataset, network: C3D, out: Path, cache: str | Path | None) -> Frames:
+    """The decoded frames of all examples, in the cache that `train` was given."""
     store = None if cache == "none" else out / "frames" if cache is None else Path(cache)
     decoders = max(1, min(n_cores(), len(dataset.examples) // 16))
-    frames = load_frames(dataset, network.profile, cache=store, workers=decoders)
-    clips = Clips(dataset, frames, settings, workers)
+    return load_frames(dataset, network.profile, cache=store, workers=decoders)
+
+
+def _learner(network: C3D, settings: TrainSettings, clips: Clips, *, tuning: bool) -> Learner:
+    """The network with its input set by the training clips, ready to train."""
     set_input(network, settings, clips.in_order())
-    if start is not None and settings.batch_norm:
+    if tuning and settings.batch_norm:
         with_batch_norm(network, clips.typical_input(network), skip=settings.freeze)
     return Learner(network, settings, clips)
 
@@ -171,7 +180,7 @@ def _finish(learner: Learner, out: Path, init: str | Path | C3D | None, leaks: i
             metrics[split] = write_report(out, split, probabilities, targets, network.classes)
     # The epoch was chosen on the validation videos, so its accuracy there is optimistic. Nothing chose these epochs.
     last = [row["val_accuracy"] for row in history[-LAST_EPOCHS:]]
-    metrics["val"] |= {"epoch_chosen_on_these_videos": True, "mean_of_last_epochs": round(float(np.mean(last)), 6)}
+    metrics["val"] |= {"last_epochs": len(last), "mean_of_last_epochs": round(float(np.mean(last)), 6)}
     network.provenance = {
         "trained_by": f"c3dvideo {__version__}",
         "recipe": asdict(settings),

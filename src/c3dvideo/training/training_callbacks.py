@@ -8,7 +8,7 @@ from typing import Any
 from c3dvideo.datasets.lists import write_table
 from c3dvideo.progress import Bar, progress
 from c3dvideo.training.lightning_api import Callback, TorchCheckpointIO
-from c3dvideo.training.run_folder import LAST
+from c3dvideo.training.run_folder import LAST, save_state
 from c3dvideo.training.training_report import draw_input
 
 
@@ -56,12 +56,10 @@ class RunLog(Callback):
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that appear complete or not at all, so that a kill while one is written costs nothing."""
+    """Checkpoints that appear complete or not at all, so that a kill while one is written costs nothing.
+
+    Lightning's own writer holds the whole checkpoint in memory and leaves a temporary file behind on a full disk.
+    """
 
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        part = Path(path).with_suffix(".part")
-        try:
-            super().save_checkpoint(checkpoint, part, storage_options)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        save_state(checkpoint, Path(path))

@@ -1,4 +1,4 @@
-"""What a training run leaves for its reader: accuracies, confusion matrix, table a class, and the input as a picture.
+"""What a training run leaves for its reader: accuracies, confusion matrix, table per class, and the input as a picture.
 
 write_report(out, "test", probabilities, targets, classes)
 """
@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from c3dvideo.datasets.lists import write_table
+from c3dvideo.files import atomic_text
 from c3dvideo.plots import draw_confusion, draw_grid
 
 
@@ -38,11 +40,8 @@ def write_report(
     table = [
         {"class": c, "n_videos": s, "accuracy": round(r, 6), "precision": round(p, 6)} for c, s, r, p in rows if s or p
     ]
-    with (out / f"{name}_classes.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["class", "n_videos", "accuracy", "precision"])
-        writer.writeheader()
-        writer.writerows(table)
-    with (out / f"{name}_confusion.csv").open("w", newline="", encoding="utf-8") as file:
+    write_table(out / f"{name}_classes.csv", ["class", "n_videos", "accuracy", "precision"], table)
+    with atomic_text(out / f"{name}_confusion.csv") as file:
         lines = csv.writer(file)
         lines.writerow(["true \\ predicted", *classes])
         lines.writerows([label, *row] for label, row in zip(classes, matrix.tolist(), strict=True))
@@ -62,9 +61,9 @@ def write_report(
 
 
 def draw_input(path: Path, inputs: Tensor, names: Sequence[str], *, channel_order: str, columns: int = 8) -> None:
-    """Draw the first clips of a network input (N, 3, T, H, W), a row a clip; its range is stretched to black and white.
+    """Draw the first clips of a network input (N, 3, T, H, W), one per row; its range is stretched to black and white.
 
-    It is the very tensor that enters the network: mean, crop, mirror and colour changes are all in it.
+    It is the tensor that enters the network, after mean, crop, mirror and colour changes.
     """
     clips = inputs[:6].detach().float().cpu()
     low, high = float(clips.min()), float(clips.max())

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from c3dvideo.files import writing
 from c3dvideo.network.c3d import C3D
 from c3dvideo.progress import progress
 from c3dvideo.training.arithmetic import keep_freed_memory
@@ -29,6 +30,7 @@ from c3dvideo.training.pretraining.objectives import Heads
 from c3dvideo.training.pretraining.pretraining_input import network_input
 from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 from c3dvideo.training.pretraining.views import random_view
+from c3dvideo.training.run_folder import save_state
 
 _CHECKPOINT_EVERY = 100
 _SETTLING_BATCH = 16
@@ -57,12 +59,6 @@ def learn(network: C3D, out: Path, settings: PretrainSettings, clips: Tensor, de
         run.take_steps({"clips": 0, "stills": settings.still_steps}, settings.n_steps)
     _settle(network, clips, device)
     return folded(network)
-
-
-def save_state(state: Any, path: Path) -> None:
-    """Write a checkpoint so that a stop leaves the old one or the new one."""
-    torch.save(state, path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)
 
 
 def _convolutions(network: C3D) -> list[NormalisedConv3d]:
@@ -115,7 +111,7 @@ class _Run:
                 bar.advance()
                 if (step + 1) % _CHECKPOINT_EVERY == 0 or step + 1 == n_steps:
                     save_state({"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}, path)
-                    with (self.out / "log.jsonl").open("a") as log:
+                    with writing(self.out / "log.jsonl"), (self.out / "log.jsonl").open("a") as log:
                         log.write(json.dumps(row) + "\n")
 
     def _loss(self, kind: Kind, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:

@@ -23,17 +23,20 @@ from torch.nn import functional
 
 from c3dvideo import __version__
 from c3dvideo.errors import UsageError
+from c3dvideo.files import atomic_text
 from c3dvideo.inference.engine import make_engine
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import save_folder
 from c3dvideo.progress import track
+from c3dvideo.reading import ForeignFile, read_json
 from c3dvideo.synthetic import EVERYDAY, Scene, everyday_scene, render
 from c3dvideo.training.arithmetic import choose_precision
 from c3dvideo.training.pretraining.batches import draw_any
-from c3dvideo.training.pretraining.gradients import learn, save_state
+from c3dvideo.training.pretraining.gradients import learn
 from c3dvideo.training.pretraining.pretraining_input import PROFILE, network_input
 from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 from c3dvideo.training.pretraining.whitening import fit_convolutions, fit_layer, gather_layer
+from c3dvideo.training.run_folder import held, save_state
 
 
 def pretrain(out: str | Path, *, settings: PretrainSettings | None = None, device: str = "auto") -> C3D:
@@ -43,7 +46,11 @@ def pretrain(out: str | Path, *, settings: PretrainSettings | None = None, devic
     """
     out, settings = Path(out), settings or PretrainSettings()
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
-    settings = _claim(out, settings, where)
+    with held(out):
+        return _pretrain(out, _claim(out, settings, where), where)
+
+
+def _pretrain(out: Path, settings: PretrainSettings, device: torch.device) -> C3D:
     network = C3D(
         num_classes=len(EVERYDAY),
         stages=settings.stages,
@@ -54,8 +61,8 @@ def pretrain(out: str | Path, *, settings: PretrainSettings | None = None, devic
     network.profile, network.classes = PROFILE, EVERYDAY
     _fit_convolutions(network, out, settings)
     if settings.still_steps or settings.n_steps:
-        network = learn(network, out, settings, _clips(settings, 3), where)
-    _fit_head(network, settings, where)
+        network = learn(network, out, settings, _clips(settings, 3), device)
+    _fit_head(network, settings, device)
     network.provenance = {
         "source": "c3dvideo pretrain: generated clips only, no real picture or video",
         "recipe": json.loads(json.dumps(asdict(settings))),
@@ -67,16 +74,17 @@ def pretrain(out: str | Path, *, settings: PretrainSettings | None = None, devic
 
 def _claim(out: Path, settings: PretrainSettings, device: torch.device) -> PretrainSettings:
     """Make `out` the folder of this run, or check that it is; returns the settings with the precision chosen."""
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "recipe.json"
-    stored = json.loads(path.read_text()) if path.is_file() else None
+    foreign = ForeignFile(path, error=UsageError, expected="the settings of a run", advice="choose another `out=`")
+    stored = read_json(foreign) if path.is_file() else None
     if settings.precision == "auto":
-        chosen: Any = stored["precision"] if stored else choose_precision("auto", accelerator=device.type)
+        chosen: Any = stored.get("precision") if stored else choose_precision("auto", accelerator=device.type)
         settings = replace(settings, precision=chosen)
     text = json.dumps(asdict(settings), indent=1)
     if stored is not None and stored != json.loads(text):
         raise UsageError(f"{out} holds a run with other settings; choose another `out=`, or delete that folder")
-    path.write_text(text)
+    with atomic_text(path) as file:
+        file.write(text)
     return settings
 
 
