@@ -3,8 +3,8 @@
     page = DemoPage(title="What C3D computes", introduction=["64 videos, 8 classes."])
     write_page(page, "report.html")
 
-The template is `templates/report.html`. Pictures are data inside the page; nothing is fetched and no script runs. The map
-and the confusion matrix are drawn as SVG and HTML, so that their text keeps its size on a phone and in dark mode.
+The template is `templates/report.html`. Pictures are data inside the page; nothing is fetched and no script runs. The
+map and the confusion matrix are drawn as SVG and HTML, so that their text keeps its size on a phone and in dark mode.
 """
 
 from base64 import b64encode

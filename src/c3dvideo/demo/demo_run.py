@@ -23,7 +23,7 @@ from c3dvideo.extras import require_extra
 from c3dvideo.features.default_weights import note_on_default_weights
 from c3dvideo.features.extract import ExtractSummary, extract
 from c3dvideo.plots import draw_confusion, draw_scatter
-from c3dvideo.probing.descriptors import Array, Labelled, join, labels_from_folders, read_descriptors
+from c3dvideo.probing.descriptors import Labelled, join, labels_from_folders, read_descriptors
 from c3dvideo.probing.predict import Prediction, predict
 from c3dvideo.probing.probe import Probe, fit_probe, group_folds
 from c3dvideo.probing.probe_score import score_probe, wilson
@@ -222,9 +222,9 @@ def _predict(
 def _introduction(labelled: Labelled) -> list[str]:
     n_numbers = labelled.matrix.shape[1]
     return [
-        "C3D is a network of 3-D convolutions. Its input is 16 frames at a time, so its features can represent motion as "
-        f"well as appearance. c3dvideo computed one descriptor of {n_numbers:,} numbers for each of {len(labelled.names)} "
-        "videos. Everything below is computed from these descriptors."
+        "C3D is a network of 3-D convolutions. Its input is 16 frames at a time, so its features can represent motion "
+        f"as well as appearance. c3dvideo computed one descriptor of {n_numbers:,} numbers for each of "
+        f"{len(labelled.names)} videos. Everything below is computed from these descriptors."
     ]
 
 
@@ -232,29 +232,25 @@ def _remarks(generated: bool, summary: ExtractSummary, found: _Classified | None
     """The limits of what the page shows."""
     default = note_on_default_weights(summary.settings) is not None
     if generated:
-        classes = (
-            " and their classes are those that the last layer of the default network predicts" if default else ""
-        )
+        classes = " and their classes are those that the last layer of the default network predicts" if default else ""
         yield (
             f"These videos are generated{classes}. The page shows that every step works. It does not show how well the "
             "features work for your videos: run `c3dvideo demo --videos DIR`, with one folder per class."
         )
     elif found is not None:
         yield (
-            f"The accuracy was measured on {found.score['n']} videos that the classifier was not fitted on. With so many "
-            f"videos, the 95% interval of the accuracy is {_interval(found.score['interval'], name='')}. The interval "
-            "takes videos as independent; clips cut from one recording are not."
+            f"The accuracy was measured on {found.score['n']} videos that the classifier was not fitted on. With so "
+            f"many videos, the 95% interval of the accuracy is {_interval(found.score['interval'], name='')}. The "
+            "interval takes videos as independent; clips cut from one recording are not."
         )
     if default:
         yield (
-            "These features come from the default weights, which were trained on generated clips only: 1,024 numbers per "
-            "clip, and little appearance. For the 4,096 numbers of the paper, add `--weights sports1m`."
+            "These features come from the default weights, which were trained on generated clips only: 1,024 numbers "
+            "per clip, and little appearance. For the 4,096 numbers of the paper, add `--weights sports1m`."
         )
 
 
-def _figures(
-    labelled: Labelled, found: _Classified | None, neighbours: _Neighbours
-) -> Iterator[tuple[str, str]]:
+def _figures(labelled: Labelled, found: _Classified | None, neighbours: _Neighbours) -> Iterator[tuple[str, str]]:
     yield str(len(labelled.names)), "videos"
     yield f"{labelled.matrix.shape[1]:,}", "numbers per video"
     if found is not None and neighbours.n_same is not None:
