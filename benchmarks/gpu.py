@@ -2,7 +2,7 @@
 memory, and from files to features."""
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,11 @@ from benchmarks.network import GFLOP_A_CLIP, seeded_network
 from benchmarks.turns import Row, rows_of, take_turns
 from benchmarks.video import write_folder
 from c3dvideo.choices import Precision
+from c3dvideo.features.decoder_process import Filled
+from c3dvideo.features.decoders import open_decoders, slots_needed
+from c3dvideo.features.decoding import DecodeSettings
 from c3dvideo.features.extract import extract
+from c3dvideo.features.timings import Timings
 from c3dvideo.inference.direct import DTYPES, switches
 from c3dvideo.inference.engine import make_engine
 from c3dvideo.inference.gpu.fused_network import network_on_gpu
@@ -25,6 +29,8 @@ from c3dvideo.inference.gpu.gpu_engine import GpuEngine
 from c3dvideo.inference.scaling import Scaling
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
+from c3dvideo.video.clips import ClipPlan
+from c3dvideo.video.sources import find_sources
 
 EAGER = "PyTorch eager, its defaults, autotuned"
 EXACT = "PyTorch eager, fp32, deterministic"
@@ -43,9 +49,8 @@ def measure(*, quick: bool) -> Iterator[Row]:
     seconds = yield from on_device(network, rounds=5 if quick else 20)
     for precision in DTYPES:
         yield from from_host(network, precision, n_batches=20)
-    for precision in ("fp32", "bf16"):
-        alone = median(seconds[precision])
-        yield from from_files(network, device="cuda:0", precision=precision, alone=alone, n_videos=16 if quick else 128)
+    alone = {precision: median(seconds[precision]) for precision in DTYPES}
+    yield from from_files(network, device="cuda:0", alone=alone, n_videos=200 if quick else 800)
 
 
 def on_device(network: C3D, *, rounds: int, n_clips: int = 64) -> Generator[Row, None, dict[str, list[float]]]:
@@ -110,27 +115,52 @@ def from_host(network: C3D, precision: Precision, *, n_batches: int) -> Iterator
 
 
 def from_files(
-    network: C3D, *, device: str, precision: Precision, alone: float, n_videos: int, n_frames: int = 640
+    network: C3D, *, device: str, alone: Mapping[Precision, float], n_videos: int, n_frames: int = 640
 ) -> Iterator[Row]:
-    """320x240 H.264 files in, features out: frames a second, and whether the device or the decoders were busy.
+    """320x240 H.264 files in, features out: frames per second, beside what the decoders reach by themselves.
 
-    alone: seconds a clip of the network by itself. The device counts as busy for as long as it needs by itself, so the
-    share is a lower bound; the decoders' is their threads' time at work.
+    alone: seconds per clip of the network by itself, by precision; the fastest two are measured, and fp32 on an eighth
+    of the videos. The device counts as busy for as long as the network needs by itself.
     """
-    section, workers = f"files to features, {precision}", n_cores()
     with tempfile.TemporaryDirectory() as folder:
         videos = write_folder(Path(folder, "videos"), n_videos, n_frames, 240, 320)
-        done = extract(
-            [videos], Path(folder, "out"), weights=network, device=device, precision=precision, workers=workers
-        )
-    frames = 16 * done.clips_per_second
-    spent = done.timings
-    yield Row(section=section, name="all", value=frames, unit="frames/s", against=PAPER, ratio=frames / PAPER_RATE)
-    yield Row(section=section, name="device busy", value=alone * done.n_clips / done.seconds, unit="of wall")
-    at_work = (spent.check + spent.decode + spent.preprocess) / (workers * done.seconds)
-    yield Row(section=section, name=f"{workers} decoders busy", value=at_work, unit="of wall")
-    for name in ("waiting_for_clips", "waiting_for_writer"):
-        yield Row(section=section, name=name, value=getattr(spent, name) / done.seconds, unit="of wall")
+        paths = sorted(videos.iterdir())
+        n_decoders, most = 1, 0.0
+        while n_decoders <= n_cores():
+            some = paths[: max(4, n_videos * n_decoders // (2 * n_cores()))]
+            most = decoding_alone(network, some, n_frames=n_frames, n_decoders=n_decoders)
+            yield Row(section="decoders alone", name=f"{n_decoders} processes", value=most, unit="frames/s")
+            n_decoders *= 2
+        fastest = sorted(alone, key=lambda each: alone[each])[:2]
+        for precision in dict.fromkeys([*fastest, "fp32"]):
+            some = paths[: -(-n_videos // 8)] if precision == "fp32" else paths
+            done = extract(some, Path(folder, precision), weights=network, device=device, precision=precision)
+            section, frames = f"files to features, {precision}", 16 * done.clips_per_second
+            spent = done.timings
+            yield Row(
+                section=section, name="all", value=frames, unit="frames/s", against=PAPER, ratio=frames / PAPER_RATE
+            )
+            yield Row(section=section, name="of the decoders alone", value=frames / most, unit="of their rate")
+            busy = alone[precision] * done.n_clips / done.seconds
+            yield Row(section=section, name="device busy", value=busy, unit="of wall")
+            for name in ("network", "waiting_for_clips", "waiting_for_writer"):
+                yield Row(section=section, name=name, value=getattr(spent, name) / done.seconds, unit="of wall")
+
+
+def decoding_alone(network: C3D, paths: Sequence[Path], *, n_frames: int, n_decoders: int) -> float:
+    """Frames per second of decoder processes whose clips nobody computes with, their start not counted."""
+    settings = DecodeSettings(plan=ClipPlan(), profile=network.profile, views=network.profile.views("centre"))
+    sources = find_sources(paths)
+    n_clips, started = 0, 0.0
+    with open_decoders(
+        sources, settings, n_decoders=n_decoders, n_slots=slots_needed([64], 1, n_decoders), timings=Timings()
+    ) as decoders:
+        for message in decoders.messages():
+            if message is not None and isinstance(message[1], Filled):
+                started = started or perf_counter()
+                n_clips += 1
+                decoders.release(message[1].slot)
+    return 16 * n_clips / (perf_counter() - started)
 
 
 def _finished(run: Callable[[], object]) -> Callable[[], None]:
