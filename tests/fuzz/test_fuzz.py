@@ -18,8 +18,6 @@ def run(*options: str) -> dict[str, dict[str, int]]:
 
 
 def test_damaged_files_are_read_or_refused_with_one_line() -> None:
-    outcomes = run("--inputs", "4", "--seed", "7", "--only", "features|convert|PCA|manifest|failures|inputs")[
-        "outcomes"
-    ]
+    outcomes = run("--inputs", "3", "--seed", "7")["outcomes"]
     assert set(outcomes) == {"accepted", "refused"}
-    assert outcomes["refused"] > 20
+    assert outcomes["refused"] > 80

@@ -428,7 +428,7 @@ def test_a_malicious_pickle_runs_nothing(kind: str, tmp_path: Path) -> None:
         import_weights(file)
     assert not proof.exists()
     if kind == "npz":
-        assert "Object arrays cannot be loaded" in str(caught.value)
+        assert "not Python objects" in str(caught.value)
     else:
         assert isinstance(caught.value, UnsafePickleError)
         assert "calls for posix.mkdir" in str(caught.value).replace("nt.mkdir", "posix.mkdir")

@@ -27,7 +27,7 @@ from c3dvideo.files import file_sha256
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import CONFIG, assemble
 from c3dvideo.reading import ForeignFile, decompressed, read_bytes, read_text
-from c3dvideo.reading_arrays import read_npy
+from c3dvideo.reading_arrays import read_npy, read_npz
 from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile
 from c3dvideo.weights.formats import state_dicts as layouts
 from c3dvideo.weights.formats import tensorflow
@@ -193,8 +193,8 @@ def _read_zip(file: Path, fc6_rows: Pool5Order | None) -> Found:
         return layouts.from_keras(file)
     if any(not name.endswith(".npy") for name in members):
         return layouts.from_checkpoint(read_torch(file))
-    with np.load(file, allow_pickle=False) as arrays:
-        named = {name: arrays[name] for name in arrays.files}
+    with read_npz(ForeignFile(file, WeightsError, "an .npz archive of weights")) as arrays:
+        named = {name: arrays.array(name, kinds="fiub") for name in arrays.names}
     return layouts.from_tensorflow(named, rows=fc6_rows) if fc6_rows else layouts.from_named_arrays(named)
 
 
