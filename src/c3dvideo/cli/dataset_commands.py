@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c3dvideo.choices import Layout
+from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note, print_json, with_flags
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 Data = Annotated[
     Path,
     typer.Argument(
-        help="Folder per class, CSV with path,label, or split files of a published data set.", show_default=False
+        help="Folder per class, CSV with path,label, or split files of a published data set.",
+        show_default=False,
+        callback=exists,
     ),
 ]
 Videos = Annotated[

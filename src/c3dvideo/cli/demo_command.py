@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note, print_json
 
 
@@ -22,6 +23,7 @@ def demo(
             "--videos",
             help="Your own folder of videos, with or without one folder per class.",
             show_default="generated videos",
+            callback=exists,
         ),
     ] = None,
     weights: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from c3dvideo.choices import Classifier, MapMethod, PostProcessing, PublishedSplits
-from c3dvideo.cli.needs import needs
+from c3dvideo.cli.needs import exists, needs
 from c3dvideo.cli.output import note, print_json
 from c3dvideo.cli.probe_commands import (
     AsJson,
@@ -299,8 +299,8 @@ def draw_map(
 
 
 def similar(
-    first: Annotated[str, typer.Argument(metavar="A", help="A video.", show_default=False)],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another video.", show_default=False)],
+    first: Annotated[str, typer.Argument(metavar="A", help="A video.", show_default=False, callback=exists)],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another video.", show_default=False, callback=exists)],
     *,
     weights: Annotated[
         str | None,

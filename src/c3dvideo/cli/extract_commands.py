@@ -18,6 +18,7 @@ from c3dvideo.choices import (
     Short,
     Tail,
 )
+from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note, print_json
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ Inputs = Annotated[
         help="Video files, folders (searched to the bottom), frame folders, a CSV with a column `path`, "
         "or - for a list on stdin.",
         show_default=False,
+        callback=exists,
     ),
 ]
 Weights = Annotated[

@@ -1,11 +1,14 @@
-"""Options that need an extra: a missing one is reported while the command line is read, before any work.
+"""Checks made while the command line is read, before PyTorch is imported and any work is done.
 
 picture: Annotated[Path | None, typer.Option("--picture", callback=needs("plots"))] = None
+data: Annotated[Path, typer.Argument(callback=exists)]
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from c3dvideo.errors import UsageError
 from c3dvideo.extras import Extra, require_extra
 
 
@@ -18,3 +21,17 @@ def needs(extra: Extra) -> Callable[[Any], Any]:
         return value
 
     return check
+
+
+def exists(value: Any) -> Any:
+    """A callback for arguments that name files or folders; URLs and `-` for stdin are not looked up."""
+    for given in value if isinstance(value, list | tuple) else [value]:
+        if given is None or str(given) == "-" or "://" in str(given):
+            continue
+        try:
+            found = Path(given).exists()
+        except (OSError, ValueError):  # too long, or with a NUL byte
+            found = False
+        if not found:
+            raise UsageError(f"no such file or folder: {str(given)!r}")
+    return value

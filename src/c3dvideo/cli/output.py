@@ -27,8 +27,9 @@ def speak_for(command: Any) -> None:
     _flags.clear()
     for parameter in getattr(command, "params", ()):
         if parameter.name is not None:
-            is_flag = parameter.param_type_name == "option"
-            _flags[parameter.name] = _longest(parameter.opts) if is_flag else parameter.name.upper()
+            is_option = parameter.param_type_name == "option"
+            shown = parameter.metavar or parameter.name.upper()
+            _flags[parameter.name] = max(parameter.opts, key=len) if is_option else shown
 
 
 def with_flags(text: str) -> str:
@@ -48,10 +49,6 @@ def print_json(document: Any) -> None:
     """
     text = json.dumps(_plain(document), indent=2, ensure_ascii=False)
     typer.echo(_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
-
-
-def _longest(names: list[str]) -> str:
-    return max(names, key=len)
 
 
 def _flag(name: str, value: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from c3dvideo.choices import Pool5Order
+from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note, print_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -22,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="Weights file of any published format.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="Weights file of any published format.", show_default=False, callback=exists)
+    ],
     *,
     out: Annotated[Path, typer.Option("--out", help="Weights folder to write.")],
     mean: Annotated[Path | None, typer.Option("--mean", help="Mean volume: .binaryproto, .npy or .npy.bz2.")] = None,
@@ -64,7 +67,7 @@ def import_(
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="Weights folder.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Weights folder.", show_default=False, callback=exists)],
     *,
     against: Annotated[
         Path | None, typer.Option("--against", help="Another weights folder that must hold the same arrays.")
