@@ -231,3 +231,48 @@ def test_clips_of_an_mp4_equal_opencv_s(reference: Path) -> None:
         pictures = [cv2.resize(capture.read()[1], (171, 128))[8:120, 29:141] for _ in range(16)]
         np.testing.assert_array_equal(clip.pixels[0], np.stack(pictures).transpose(3, 0, 1, 2))
     assert CAFFE.channel_order == "bgr"
+
+
+def test_reading_clips_imports_no_pytorch(tmp_path: Path, pattern: Pattern) -> None:
+    """Decoding processes start fast and stay small."""
+    path = lossless(tmp_path / "a.mkv", [pattern(48, 64, phase) for phase in range(16)])
+    script = """
+        import dataclasses, sys
+        from c3dvideo.video.preprocess import CAFFE
+        from c3dvideo.video.reader import read_clips
+        smooth = dataclasses.replace(CAFFE, interpolation="antialias_bilinear")
+        for profile in (CAFFE, smooth):
+            print(len(list(read_clips(sys.argv[1], profile=profile))))
+        print("torch" in sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(path)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() == ["1", "1", "False"]
+
+
+@pytest.mark.parametrize("crops", ["centre", "five"])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        ClipPlan(),
+        ClipPlan(stride_frames=8),
+        ClipPlan(stride_frames=5, clip_length=4, sampling_rate=3),
+        ClipPlan(stride_frames=20, clip_length=4),
+        ClipPlan(clip_length=64, stride_frames=64, short="repeat_last"),
+        ClipPlan(clip_length=64, stride_frames=64, short="loop"),
+        ClipPlan(clip_length=32, sampling_rate=2, short="loop"),
+        ClipPlan(stride_frames=8, tail="repeat_last"),
+        ClipPlan(stride_frames=7, sampling_rate=2, tail="shift_back"),
+    ],
+)
+def test_clips_of_every_plan_show_the_frames_that_it_names(
+    tmp_path: Path, pattern: Pattern, plan: ClipPlan, crops: str
+) -> None:
+    frames = [pattern(48, 64, phase) for phase in range(45)]
+    views = CAFFE.views(crops)  # type: ignore[arg-type]
+    clips = list(read_clips(lossless(tmp_path / "a.mkv", frames), plan=plan, views=views))
+    expected = plan.indices(45)
+    assert [clip.start_frame for clip in clips] == expected[:, 0].tolist()
+    assert [clip.start_seconds for clip in clips] == pytest.approx((expected[:, 0] / 25).tolist())
+    prepared = np.stack([prepare_frame(pixels[:, :, ::-1], CAFFE, views) for pixels in frames])
+    for clip, indices in zip(clips, expected, strict=True):
+        np.testing.assert_array_equal(clip.pixels, prepared[indices].transpose(1, 2, 0, 3, 4))

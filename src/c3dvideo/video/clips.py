@@ -75,11 +75,22 @@ class ClipPlan:
         >>> [index for index in range(12) if ClipPlan(clip_length=2, sampling_rate=3, stride_frames=6).may_use(index)]
         [0, 3, 6, 9]
         """
-        if self.tail != "drop" or self.short != "error":
-            return True
+        every_frame = self.sampling_rate == 1 and self.stride_frames <= self.clip_length
+        return every_frame or self.tail != "drop" or self.short != "error" or bool(self.places(index))
+
+    def places(self, index: int) -> list[tuple[int, int]]:
+        """Start and position of frame `index` in every clip that shows it, earliest first, in a video that goes on.
+
+        >>> ClipPlan(clip_length=4, stride_frames=2).places(5)
+        [(2, 3), (4, 1)]
+        """
         first = max(0, -(-(index - self.span_frames + 1) // self.stride_frames))
         starts = range(first * self.stride_frames, index + 1, self.stride_frames)
-        return any((index - start) % self.sampling_rate == 0 for start in starts)
+        return [
+            (start, (index - start) // self.sampling_rate)
+            for start in starts
+            if (index - start) % self.sampling_rate == 0
+        ]
 
     def _starts(self, n_frames: int) -> Indices:
         if n_frames < self.span_frames:

@@ -10,7 +10,8 @@ crop is uint8 and happens here, frame by frame; the mean, scale and std are appl
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, get_args
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 
@@ -206,27 +207,41 @@ def resize_frame(pixels: Pixels, profile: Profile) -> Pixels:
     return resample(pixels, profile.interpolation, size=(height, width), rows=(0, height), columns=(0, width))
 
 
-def prepare_frame(pixels: Pixels, profile: Profile, views: Sequence[View]) -> Pixels:
-    """The views of one decoded frame: uint8 (V, 3, crop, crop) from uint8 (H, W, 3), both in profile.channel_order."""
-    height, width = profile.resized_size(*pixels.shape[:2])
+def prepare_frame(pixels: Pixels, profile: Profile, views: Sequence[View], out: Pixels | None = None) -> Pixels:
+    """The views of one decoded frame: uint8 (V, 3, crop, crop) from uint8 (H, W, 3), both in profile.channel_order.
+
+    out: an array of that shape to write them to, such as the place of the frame in a clip.
+    """
     size = profile.crop_size
-    corners = [corner(view, (height, width), size) for view in views]
-    tops, lefts = zip(*corners, strict=True)
-    first_row, first_column = min(tops), min(lefts)
-    picture = resample(
-        pixels,
-        profile.interpolation,
-        size=(height, width),
-        rows=(first_row, max(tops) + size),
-        columns=(first_column, max(lefts) + size),
-    )
-    if len(views) == 1 and not views[0].mirrored:
+    resized, rows, columns, corners = _windows(profile, tuple(views), pixels.shape[0], pixels.shape[1])
+    is_one_window = len(views) == 1 and not views[0].mirrored
+    target = out[0] if out is not None and is_one_window else None
+    picture = resample(pixels, profile.interpolation, size=resized, rows=rows, columns=columns, out=target)
+    if is_one_window:
         return picture[None]
-    out = np.empty((len(views), 3, size, size), np.uint8)
+    out = np.empty((len(views), 3, size, size), np.uint8) if out is None else out
     for crop, view, (top, left) in zip(out, views, corners, strict=True):
-        window = picture[:, top - first_row :, left - first_column :][:, :size, :size]
+        window = picture[:, top - rows[0] :, left - columns[0] :][:, :size, :size]
         crop[:] = window[:, :, ::-1] if view.mirrored else window
     return out
+
+
+class _Windows(NamedTuple):
+    """Height and width to resize to, the rows and columns of that which any view shows, and each view's corner."""
+
+    resized: tuple[int, int]
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    corners: tuple[tuple[int, int], ...]
+
+
+@lru_cache(maxsize=64)
+def _windows(profile: Profile, views: tuple[View, ...], height: int, width: int) -> _Windows:
+    """What `prepare_frame` needs to know, which is the same for every frame of a video."""
+    resized, size = profile.resized_size(height, width), profile.crop_size
+    corners = tuple(corner(view, resized, size) for view in views)
+    tops, lefts = zip(*corners, strict=True)
+    return _Windows(resized, (min(tops), max(tops) + size), (min(lefts), max(lefts) + size), corners)
 
 
 def corner(view: View, size: tuple[int, int], crop_size: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ reader.n_frames, reader.fps                       # of the whole video, after th
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from c3dvideo.choices import Damaged
 from c3dvideo.errors import DecodeError, ShortVideoError
 from c3dvideo.video.clips import ClipPlan, stream_clips
 from c3dvideo.video.damage import without_advice
-from c3dvideo.video.decode import Video, open_video
+from c3dvideo.video.decode import Frame, Video, open_video
 from c3dvideo.video.preprocess import CAFFE, Profile, View, prepare_frame
 from c3dvideo.video.resize import Pixels
 
@@ -67,14 +67,12 @@ class ClipReader:
 
     def __iter__(self) -> Iterator[Clip]:
         n_clips = 0
+        padded = self._plan.tail != "drop" or (self._plan.short != "error" and self._plan.sampling_rate > 1)
         with self._video:
             try:
-                for start_frame, prepared in stream_clips(self._prepared(), self._plan):
-                    started = time.perf_counter()
-                    pixels = np.stack([crops for _, crops in prepared], axis=2)
-                    self.preprocess_seconds += time.perf_counter() - started
+                for clip in self._padded_clips() if padded else self._whole_clips():
                     n_clips += 1
-                    yield Clip(start_frame, prepared[0][0], pixels)
+                    yield clip
             except ShortVideoError as error:
                 raise ShortVideoError(f"{self._video.source!r}: {error}") from None
             except DecodeError as error:
@@ -83,18 +81,58 @@ class ClipReader:
                     raise
                 self.damage = without_advice(error)
 
+    def _whole_clips(self) -> Iterator[Clip]:
+        """Clips that begin every stride and are whole: each frame is resized straight into the clip that shows it.
+
+        A crop of its own for each frame, stacked later, would have to travel through memory twice more.
+        """
+        plan, size = self._plan, self._profile.crop_size
+        clips: dict[int, Clip] = {}
+        for frame, pixels, started in self._frames():
+            places = plan.places(frame.index)
+            for start, _ in places:
+                if start not in clips:
+                    shape = (len(self._views), 3, plan.clip_length, size, size)
+                    clips[start] = Clip(start, frame.seconds, np.empty(shape, np.uint8))
+            targets = [clips[start].pixels[:, :, position] for start, position in places]
+            if targets:
+                prepare_frame(pixels, self._profile, self._views, targets[0])
+            for target in targets[1:]:
+                target[:] = targets[0]
+            self.preprocess_seconds += time.perf_counter() - started
+            finished = frame.index + 1 - plan.span_frames
+            if finished in clips:
+                yield clips.pop(finished)
+        if self.n_frames < plan.span_frames:
+            (indices,) = plan.indices(self.n_frames)
+            (short,) = clips.values()
+            yield replace(short, pixels=short.pixels[:, :, indices])
+
+    def _padded_clips(self) -> Iterator[Clip]:
+        """Clips of any plan, of which the last may repeat frames: which, is known when the video has ended."""
+        for start_frame, prepared in stream_clips(self._prepared(), self._plan):
+            started = time.perf_counter()
+            pixels = np.stack([crops for _, crops in prepared], axis=2)
+            self.preprocess_seconds += time.perf_counter() - started
+            yield Clip(start_frame, prepared[0][0], pixels)
+
     def _prepared(self) -> Iterator[tuple[float, Pixels]]:
+        for frame, pixels, started in self._frames():
+            used = self._plan.may_use(frame.index)
+            crops = prepare_frame(pixels, self._profile, self._views) if used else pixels
+            self.preprocess_seconds += time.perf_counter() - started
+            yield frame.seconds, crops
+
+    def _frames(self) -> Iterator[tuple[Frame, Pixels, float]]:
+        """Every frame, its pixels if a clip may use it, and when preprocessing it begins."""
         nothing = np.zeros(0, np.uint8)
         started = time.perf_counter()
         for frame in self._video.frames():
-            used = self._plan.may_use(frame.index)
-            pixels = frame.pixels if used else nothing
-            decoded = time.perf_counter()
-            crops = prepare_frame(pixels, self._profile, self._views) if used else nothing
+            pixels = frame.pixels if self._plan.may_use(frame.index) else nothing
             self.n_frames += 1
+            decoded = time.perf_counter()
             self.decode_seconds += decoded - started
-            self.preprocess_seconds += time.perf_counter() - decoded
-            yield frame.seconds, crops
+            yield frame, pixels, decoded
             started = time.perf_counter()
 
 

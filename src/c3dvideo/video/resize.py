@@ -2,7 +2,7 @@
 
 resample(pixels, "opencv_bilinear", size=(128, 171), rows=(8, 120), columns=(29, 141))    # uint8 (3, 112, 112)
 
-Only the rows and columns that are asked for are computed; where to look is worked out once for a video.
+Only the wanted rows and columns are computed; neighbours and weights are worked out once per video.
 """
 
 import ctypes
@@ -28,31 +28,40 @@ def resample(
     size: Span,
     rows: Span,
     columns: Span,
+    out: Pixels | None = None,
 ) -> Pixels:
-    """Rows and columns (half-open) of `pixels` resized to `size`: uint8 (3, rows, columns)."""
-    if pixels.shape[:2] == size:
-        return pixels[slice(*rows), slice(*columns)].transpose(2, 0, 1)
-    if interpolation == "antialias_bilinear":
-        return _antialias_bilinear(pixels, size)[:, slice(*rows), slice(*columns)]
-    return _opencv_bilinear(pixels, size, rows, columns)
+    """Rows and columns (half-open) of `pixels` resized to `size`: uint8 (3, rows, columns).
+
+    out: an array of that shape to write to; its rows must follow each other, its planes may lie anywhere.
+    """
+    if pixels.shape[:2] != size and interpolation == "opencv_bilinear":
+        return _opencv_bilinear(pixels, size, rows, columns, out)
+    whole = pixels.transpose(2, 0, 1) if pixels.shape[:2] == size else _antialias_bilinear(pixels, size)
+    return _into(out, whole[:, slice(*rows), slice(*columns)])
+
+
+def _into(out: Pixels | None, picture: Pixels) -> Pixels:
+    if out is None:
+        return picture
+    out[:] = picture
+    return out
 
 
 def _antialias_bilinear(pixels: Pixels, size: Span) -> Pixels:
-    """The whole frame resized as PIL does it: uint8 (3, h, w)."""
-    import torch
+    """The whole frame resized by PIL: uint8 (3, h, w)."""
+    from PIL import Image
 
-    picture = torch.from_numpy(np.array(pixels, order="C")).permute(2, 0, 1)[None]
-    resized = torch.nn.functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
-    return resized[0].numpy()
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
 
-def _opencv_bilinear(pixels: Pixels, size: Span, rows: Span, columns: Span) -> Pixels:
+def _opencv_bilinear(pixels: Pixels, size: Span, rows: Span, columns: Span, out: Pixels | None) -> Pixels:
     """Bit for bit OpenCV's INTER_LINEAR on uint8: 11-bit weights, products cut to 16 bits before the last sum."""
     library = compiled_loop()
     # The compiled loop takes four bytes at a time, so a row has to have two pixels.
     if library is None or pixels.shape[1] < 2:
-        return opencv_bilinear_numpy(pixels, size, rows, columns)
-    return opencv_bilinear_compiled(library, pixels, size, rows, columns)
+        return _into(out, opencv_bilinear_numpy(pixels, size, rows, columns))
+    return opencv_bilinear_compiled(library, pixels, size, rows, columns, out)
 
 
 @cache
@@ -66,15 +75,25 @@ def compiled_loop() -> ctypes.CDLL | None:
     return library
 
 
-def opencv_bilinear_compiled(library: ctypes.CDLL, pixels: Pixels, size: Span, rows: Span, columns: Span) -> Pixels:
-    """By the loop of resize.cpp, for frames at least two pixels wide; an eighth of numpy's time."""
+def opencv_bilinear_compiled(
+    library: ctypes.CDLL, pixels: Pixels, size: Span, rows: Span, columns: Span, out: Pixels | None = None
+) -> Pixels:
+    """By the loop of resize.cpp, for frames at least two pixels wide."""
     if pixels.strides[1:] != (3, 1):
         pixels = np.ascontiguousarray(pixels)
     height, width = pixels.shape[:2]
     _, addresses = _compiled_plan((height, width), size, rows, columns)
-    out = np.empty((3, rows[1] - rows[0], columns[1] - columns[0]), np.uint8)
+    if out is None:
+        out = np.empty((3, rows[1] - rows[0], columns[1] - columns[0]), np.uint8)
+    assert out.strides[1:] == (out.shape[2], 1)
     library.resize(
-        pixels.ctypes.data, pixels.strides[0], 3 * (width - 1), *out.shape[1:], *addresses, out.ctypes.data, out[0].size
+        pixels.ctypes.data,
+        pixels.strides[0],
+        3 * (width - 1),
+        *out.shape[1:],
+        *addresses,
+        out.ctypes.data,
+        out.strides[0],
     )
     return out
 

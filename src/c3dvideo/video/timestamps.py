@@ -38,7 +38,9 @@ class Clock:
 
     def __init__(self, *, fps: Fraction | None, time_base: Fraction, in_decoding_order: bool, joins: bool) -> None:
         self._numerator, self._denominator = time_base.numerator, time_base.denominator
-        self._frame_ticks: Fraction = 1 / ((fps or DEFAULT_FPS) * time_base)
+        frame_ticks = 1 / ((fps or DEFAULT_FPS) * time_base)
+        # Integers where that is possible: a sum of fractions takes ten times as long.
+        self._frame_ticks = int(frame_ticks) if frame_ticks.denominator == 1 else frame_ticks
         self._longest_gap = LONGEST_GAP_SECONDS / time_base if joins else None
         self._in_decoding_order = in_decoding_order
         # Presentation times of packets without a frame yet, as long as they rise from packet to packet.
@@ -83,7 +85,7 @@ class Clock:
                 self._in_decoding_order, self._waiting = True, None
                 return
 
-    def _from_dts(self, dts: int | None, reorder_depth: int) -> Fraction | None:
+    def _from_dts(self, dts: int | None, reorder_depth: int) -> int | Fraction | None:
         """The presentation time of the frame that comes out when the packet of decoding time `dts` goes in."""
         return None if dts is None else dts - reorder_depth * self._frame_ticks
 
@@ -107,9 +109,9 @@ class Clock:
             if not self._is_behind:
                 # Less than a frame after the last one, so that the next frame's time can still be right.
                 self._is_behind = True
-                return self._last + self._frame_ticks / 2
+                return self._last + Fraction(self._frame_ticks) / 2
             self._is_behind = False
-            place = self._last + self._frame_ticks * 3 / 2
+            place = self._last + Fraction(self._frame_ticks) * 3 / 2
             self._detour = ticks - place
             return place
         self._origin, self._detour, self._is_behind = ticks - self._following(), None, False
