@@ -699,6 +699,12 @@ def test_a_decompression_bomb_among_frames_is_an_error_of_its_folder(
         read(folder)
 
 
+def test_colours_that_ffmpeg_cannot_convert(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    write_video(tmp_path / "a.mp4", frames, codec_options={"x264-params": "colormatrix=bt2020c"})
+    with pytest.raises(DecodeError, match=r"a.mp4': FFmpeg cannot convert its colours: Operation not supported"):
+        [frame.pixels for frame in read(tmp_path / "a.mp4")]
+
+
 # Servers
 
 

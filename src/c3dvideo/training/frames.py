@@ -273,7 +273,7 @@ def _frames_of(source: Path, profile: Profile, span: tuple[float, float]) -> Ite
         for frame in video.frames():
             if frame.seconds < start or frame.seconds >= end:
                 continue
-            picture = resize_frame(frame.pixels, profile)
+            picture = resize_frame(frame.picture, profile)
             top, left = (picture.shape[1] - height) // 2, (picture.shape[2] - width) // 2
             n_frames += 1
             yield np.ascontiguousarray(picture[:, top : top + height, left : left + width])

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from c3dvideo.choices import ChannelOrder, Damaged
@@ -27,8 +28,9 @@ from c3dvideo.video.access import is_url
 from c3dvideo.video.container import OpenStream, decoded_frames, open_file, open_url
 from c3dvideo.video.frame_folder import numbered_pictures, read_picture
 from c3dvideo.video.orientation import Orientation, orientation_of
-from c3dvideo.video.resize import Pixels
+from c3dvideo.video.resize import Pixels, Yuv420
 from c3dvideo.video.timestamps import Clock
+from c3dvideo.video.yuv420 import yuv420_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,17 @@ class Frame:
     seconds: float
     size: tuple[int, int]
     _convert: Callable[[], Pixels]
+    _picture: Callable[[], Pixels | Yuv420]
 
     @property
     def pixels(self) -> Pixels:
         """uint8 (H, W, 3), upright; converted from the file's colour format at every call."""
         return self._convert()
+
+    @property
+    def picture(self) -> Pixels | Yuv420:
+        """What `resample` and `prepare_frame` take: `pixels`, or the same in a form that is faster to resize."""
+        return self._picture()
 
 
 class Video:
@@ -111,7 +119,9 @@ def open_video(
                 opened = open_file(Path(source), damaged)
             except OSError as error:
                 raise DecodeError(f"cannot be read: {error.strerror or error}") from error
-        return Video(str(source), opened.fps, _stream_frames(opened, channel_order), opened.container.close)
+        return Video(
+            str(source), opened.fps, _stream_frames(str(source), opened, channel_order), opened.container.close
+        )
 
 
 @contextmanager
@@ -123,7 +133,7 @@ def _naming(source: str) -> Iterator[None]:
         raise DecodeError(f"{source!r}: {error}") from error.__cause__
 
 
-def _stream_frames(opened: OpenStream, channel_order: ChannelOrder) -> Iterator[Frame]:
+def _stream_frames(source: str, opened: OpenStream, channel_order: ChannelOrder) -> Iterator[Frame]:
     reformatter = VideoReformatter()
     codec_context = opened.stream.codec_context
     clock = Clock(
@@ -135,20 +145,28 @@ def _stream_frames(opened: OpenStream, channel_order: ChannelOrder) -> Iterator[
     orientation: Orientation | None = None
 
     def pixels(decoded: Any, upright: Callable[[Pixels], Pixels]) -> Pixels:
-        picture = reformatter.reformat(decoded, format=f"{channel_order}24", threads=1)
+        try:
+            picture = reformatter.reformat(decoded, format=f"{channel_order}24", threads=1)
+        except FFmpegError as error:
+            raise DecodeError(f"{source!r}: FFmpeg cannot convert its colours: {error.strerror}") from error
         # As it lies in FFmpeg's memory, which the array keeps alive; rows may be further apart than they are long.
         plane: Any = picture.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)[:, : 3 * picture.width]
         return upright(rows.reshape(picture.height, picture.width, 3))
 
+    def picture(decoded: Any, convert: Callable[[], Pixels]) -> Pixels | Yuv420:
+        return yuv420_of(decoded, channel_order, convert) or convert()
+
     for index, decoded in enumerate(decoded_frames(opened, clock)):
         orientation = orientation or orientation_of(decoded)
         size = decoded.height, decoded.width
+        convert = partial(pixels, decoded, orientation.upright)
         yield Frame(
             index,
             clock.seconds(decoded, reorder_depth=codec_context.reorder_depth),
             size[::-1] if orientation.swaps else size,
-            partial(pixels, decoded, orientation.upright),
+            convert,
+            convert if orientation.turns else partial(picture, decoded, convert),
         )
     if opened.problem is not None:
         raise opened.problem
@@ -162,7 +180,8 @@ def _open_folder(folder: Path, channel_order: ChannelOrder, damaged: Damaged) ->
     def frames() -> Iterator[Frame]:
         for index, path in enumerate(pictures):
             pixels = read_picture(path, channel_order)
-            yield Frame(index, float("nan"), pixels.shape[:2], partial(np.asarray, pixels))
+            same = partial(np.asarray, pixels)
+            yield Frame(index, float("nan"), pixels.shape[:2], same, same)
         if problem is not None:
             raise problem
 

@@ -13,8 +13,9 @@ from c3dvideo.video.resize import Pixels
 
 
 class Orientation(NamedTuple):
-    """What turns the stored picture upright, and whether that swaps height and width."""
+    """Whether the stored picture has to be turned at all, whether that swaps height and width, and what does it."""
 
+    turns: bool
     swaps: bool
     upright: Callable[[Pixels], Pixels]
 
@@ -23,7 +24,7 @@ def orientation_of(decoded: Any) -> Orientation:
     """The orientation of a decoded frame, in multiples of 90 degrees, mirrored or not."""
     matrix = decoded.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return Orientation(False, lambda pixels: pixels)
+        return Orientation(False, False, lambda pixels: pixels)
     # x' = a x + c y, y' = b x + d y maps stored onto displayed pixels.
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     swap = abs(b) > abs(a)
@@ -34,4 +35,4 @@ def orientation_of(decoded: Any) -> Orientation:
         pixels = pixels[::-1] if flip_rows else pixels
         return np.ascontiguousarray(pixels[:, ::-1] if flip_columns else pixels)
 
-    return Orientation(swap, upright)
+    return Orientation(swap or flip_rows or flip_columns, swap, upright)

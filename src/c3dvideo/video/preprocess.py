@@ -17,7 +17,7 @@ import numpy as np
 
 from c3dvideo.choices import ChannelOrder, Crops, Interpolation, Pool5, Resize
 from c3dvideo.errors import UsageError
-from c3dvideo.video.resize import Pixels, resample
+from c3dvideo.video.resize import Pixels, Yuv420, resample
 
 Offset = int | Literal["centre", "end"]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -201,15 +201,18 @@ PROFILES: dict[str, Profile] = {
 }
 
 
-def resize_frame(pixels: Pixels, profile: Profile) -> Pixels:
+def resize_frame(pixels: Pixels | Yuv420, profile: Profile) -> Pixels:
     """The whole resized frame, uint8 (3, h, w), of decoded pixels, uint8 (H, W, 3)."""
     height, width = profile.resized_size(*pixels.shape[:2])
     return resample(pixels, profile.interpolation, size=(height, width), rows=(0, height), columns=(0, width))
 
 
-def prepare_frame(pixels: Pixels, profile: Profile, views: Sequence[View], out: Pixels | None = None) -> Pixels:
+def prepare_frame(
+    pixels: Pixels | Yuv420, profile: Profile, views: Sequence[View], out: Pixels | None = None
+) -> Pixels:
     """The views of one decoded frame: uint8 (V, 3, crop, crop) from uint8 (H, W, 3), both in profile.channel_order.
 
+    pixels: `Frame.pixels`, or `Frame.picture`, which gives the same and is faster.
     out: an array of that shape to write them to, such as the place of the frame in a clip.
     """
     size = profile.crop_size

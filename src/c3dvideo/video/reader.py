@@ -20,7 +20,7 @@ from c3dvideo.video.clips import ClipPlan, stream_clips
 from c3dvideo.video.damage import without_advice
 from c3dvideo.video.decode import Frame, Video, open_video
 from c3dvideo.video.preprocess import CAFFE, Profile, View, prepare_frame
-from c3dvideo.video.resize import Pixels
+from c3dvideo.video.resize import Pixels, Yuv420
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +117,19 @@ class ClipReader:
             yield Clip(start_frame, prepared[0][0], pixels)
 
     def _prepared(self) -> Iterator[tuple[float, Pixels]]:
+        nothing = np.zeros(0, np.uint8)
         for frame, pixels, started in self._frames():
             used = self._plan.may_use(frame.index)
-            crops = prepare_frame(pixels, self._profile, self._views) if used else pixels
+            crops = prepare_frame(pixels, self._profile, self._views) if used else nothing
             self.preprocess_seconds += time.perf_counter() - started
             yield frame.seconds, crops
 
-    def _frames(self) -> Iterator[tuple[Frame, Pixels, float]]:
-        """Every frame, its pixels if a clip may use it, and when preprocessing it begins."""
+    def _frames(self) -> Iterator[tuple[Frame, Pixels | Yuv420, float]]:
+        """Every frame, its picture if a clip may use it, and when preprocessing it begins."""
         nothing = np.zeros(0, np.uint8)
         started = time.perf_counter()
         for frame in self._video.frames():
-            pixels = frame.pixels if self._plan.may_use(frame.index) else nothing
+            pixels = frame.picture if self._plan.may_use(frame.index) else nothing
             self.n_frames += 1
             decoded = time.perf_counter()
             self.decode_seconds += decoded - started

@@ -6,23 +6,44 @@ Only the wanted rows and columns are computed; neighbours and weights are worked
 """
 
 import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from c3dvideo.choices import Interpolation
+from c3dvideo.choices import ChannelOrder, Interpolation
 from c3dvideo.compiled import load
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 Weights = np.ndarray[Any, np.dtype[np.int32]]
+Coefficients = np.ndarray[Any, np.dtype[np.int16]]
 Span = tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Yuv420:
+    """A decoded frame whose colours are converted while it is resized, and only where a resized pixel needs them.
+
+    shape: height, width and 3. channel_order: of the pixels that it becomes.
+    planes: address and bytes per row of the luma and both chroma planes, which live as long as `owner`.
+    coefficients: six int16 of the conversion, for `resize.cpp`.
+    convert: the whole frame as uint8 (H, W, 3), by FFmpeg.
+    """
+
+    shape: tuple[int, int, int]
+    channel_order: ChannelOrder
+    planes: tuple[tuple[int, int], ...]
+    coefficients: Coefficients
+    convert: Callable[[], Pixels]
+    owner: object
+
+
 def resample(
-    pixels: Pixels,
+    pixels: Pixels | Yuv420,
     interpolation: Interpolation,
     *,
     size: Span,
@@ -34,6 +55,13 @@ def resample(
 
     out: an array of that shape to write to; its rows must follow each other, its planes may lie anywhere.
     """
+    if isinstance(pixels, Yuv420):
+        library = compiled_loop()
+        if library is not None and interpolation == "opencv_bilinear" and pixels.shape[:2] != size:
+            resized = _resize_yuv420(library, pixels, size, rows, columns, out)
+            if resized is not None:
+                return resized
+        pixels = pixels.convert()
     if pixels.shape[:2] != size and interpolation == "opencv_bilinear":
         return _opencv_bilinear(pixels, size, rows, columns, out)
     whole = pixels.transpose(2, 0, 1) if pixels.shape[:2] == size else _antialias_bilinear(pixels, size)
@@ -72,6 +100,18 @@ def compiled_loop() -> ctypes.CDLL | None:
         pointer, long = ctypes.c_void_p, ctypes.c_long
         library.resize.argtypes = (pointer, long, ctypes.c_int32, long, long, *8 * (pointer,), pointer, long)
         library.resize.restype = None
+        library.resize_yuv420.argtypes = (
+            *3 * (pointer,),
+            *3 * (long,),
+            pointer,
+            ctypes.c_int,
+            ctypes.c_int32,
+            long,
+            long,
+            *8 * (pointer,),
+            pointer,
+            long,
+        )
     return library
 
 
@@ -96,6 +136,34 @@ def opencv_bilinear_compiled(
         out.strides[0],
     )
     return out
+
+
+def _resize_yuv420(
+    library: ctypes.CDLL, frame: Yuv420, size: Span, rows: Span, columns: Span, out: Pixels | None
+) -> Pixels | None:
+    """As `opencv_bilinear_compiled` after FFmpeg's conversion; None on processors without the instructions for it."""
+    height, width = frame.shape[:2]
+    _, addresses = _compiled_plan((height, width), size, rows, columns)
+    if out is None:
+        out = np.empty((3, rows[1] - rows[0], columns[1] - columns[0]), np.uint8)
+    assert out.strides[1:] == (out.shape[2], 1)
+    (y, y_bytes), (u, u_bytes), (v, v_bytes) = frame.planes
+    done = library.resize_yuv420(
+        y,
+        u,
+        v,
+        y_bytes,
+        u_bytes,
+        v_bytes,
+        frame.coefficients.ctypes.data,
+        frame.channel_order == "rgb",
+        3 * (width - 1),
+        *out.shape[1:],
+        *addresses,
+        out.ctypes.data,
+        out.strides[0],
+    )
+    return out if done else None
 
 
 @lru_cache(maxsize=64)
