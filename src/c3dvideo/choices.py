@@ -36,6 +36,7 @@ Rounding = Literal["matlab", "python"]
 Layout = Literal[
     "auto", "folders", "csv", "ucf101", "hmdb51", "kinetics", "sports1m", "list", "yupenn", "maryland", "parent_folders"
 ]
+Split = Literal["train", "val", "test", "all"]
 
 # Training (`training.settings`).
 Preset = Literal["modern", "release"]
