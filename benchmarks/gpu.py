@@ -22,11 +22,12 @@ from c3dvideo.features.decoders import open_decoders, slots_needed
 from c3dvideo.features.decoding import DecodeSettings
 from c3dvideo.features.extract import extract
 from c3dvideo.features.timings import Timings
-from c3dvideo.inference.direct import DTYPES, switches
+from c3dvideo.inference.direct import DTYPES
 from c3dvideo.inference.engine import make_engine
 from c3dvideo.inference.gpu.fused_network import network_on_gpu
 from c3dvideo.inference.gpu.gpu_engine import GpuEngine
 from c3dvideo.inference.scaling import Scaling
+from c3dvideo.inference.switches import switches
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.video.clips import ClipPlan

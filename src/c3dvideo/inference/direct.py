@@ -9,20 +9,17 @@ traffic of these two.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from copy import deepcopy
-from threading import RLock
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from c3dvideo.choices import Precision
+from c3dvideo.inference.switches import switches
 from c3dvideo.network.c3d import C3D
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CHANNELS_FOR_TENSOR_CORES = 8
-_switching = RLock()
 
 
 class DirectNetwork:
@@ -55,13 +52,18 @@ class DirectNetwork:
         self._network = network
         self._dtype = dtype
 
-    @torch.inference_mode()
     def __call__(self, clips: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Float32 activations of float32 clips (N, 3, T, H, W), and for each clip whether all its numbers are finite.
 
         Every activation is checked, after ReLU and pooling, and not only those returned: an infinite input and a
         negative weight give minus infinity, which ReLU turns into zero.
         """
+        with switches(self.precision):
+            return self.compute(clips)
+
+    @torch.inference_mode()
+    def compute(self, clips: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """As `__call__`, for callers that have set the switches of PyTorch for the precision."""
         x = clips.to(self._dtype)
         if self._for_gpu:
             shape = (len(x), _CHANNELS_FOR_TENSOR_CORES, *x.shape[2:])
@@ -70,12 +72,11 @@ class DirectNetwork:
             x = padded
         found: dict[str, Tensor] = {}
         finite = torch.ones(len(x), dtype=torch.bool, device=self.device)
-        with switches(self.precision):
-            for name, y in self._walk(x):
-                # The maximum of numbers that are not negative is infinite or NaN if one of them is.
-                finite &= y.amax((1, 2, 3, 4)).isfinite() if y.ndim == 5 else y.isfinite().all(1)
-                if name in self.layers:
-                    found[name] = y.float().contiguous()
+        for name, y in self._walk(x):
+            # The maximum of numbers that are not negative is infinite or NaN if one of them is.
+            finite &= y.amax((1, 2, 3, 4)).isfinite() if y.ndim == 5 else y.isfinite().all(1)
+            if name in self.layers:
+                found[name] = y.float().contiguous()
         return {name: found[name] for name in self.layers}, finite
 
     def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -113,35 +114,3 @@ def pad_first(network: C3D, n_channels: int = _CHANNELS_FOR_TENSOR_CORES) -> Non
     missing = (0, 0, 0, 0, 0, 0, 0, n_channels - first.in_channels)
     first.weight = nn.Parameter(nn.functional.pad(first.weight.detach(), missing), requires_grad=False)
     first.in_channels = n_channels
-
-
-@contextmanager
-def switches(precision: Precision) -> Iterator[None]:
-    """Set PyTorch's switches for a precision within this block, and put them back after it.
-
-    Float32 products round to TF32 for "tf32" only; by PyTorch's default convolutions do and matrix products do not.
-    cuDNN tries its algorithms on the first batch, except in "fp32", where every run has to give the same bits.
-    """
-    cudnn: Any = torch.backends.cudnn
-    places: list[Any] = [torch.backends.cuda.matmul, getattr(cudnn, "conv", cudnn)]
-    wanted: list[tuple[Any, str, Any]] = [
-        (place, "fp32_precision", "tf32" if precision == "tf32" else "ieee")
-        if hasattr(cudnn, "conv")
-        else (place, "allow_tf32", precision == "tf32")  # before PyTorch 2.9
-        for place in places
-    ]
-    # By default a product may be split into parts that are summed in 16 bits.
-    wanted += [
-        (torch.backends.cuda.matmul, f"allow_{name}_reduced_precision_reduction", False) for name in ("fp16", "bf16")
-    ]
-    wanted += [(cudnn, "benchmark", precision != "fp32"), (cudnn, "deterministic", precision == "fp32")]
-    # One block at a time: the switches belong to the process, and another thread would put them back too early.
-    with _switching:
-        before = [getattr(place, name) for place, name, _ in wanted]
-        for place, name, value in wanted:
-            setattr(place, name, value)
-        try:
-            yield
-        finally:
-            for (place, name, _), value in zip(wanted, before, strict=True):
-                setattr(place, name, value)

@@ -10,11 +10,15 @@ import numpy as np
 import torch
 
 from c3dvideo.choices import Precision
+from c3dvideo.inference.cpu.sharing import share_out
 from c3dvideo.inference.direct import DTYPES, DirectNetwork
 from c3dvideo.inference.engine_arrays import Activations, Array, check_clips, check_finite, check_views, no_activations
 from c3dvideo.inference.scaling import Scaling
+from c3dvideo.inference.switches import switches
 from c3dvideo.network.c3d import C3D
 from c3dvideo.video.preprocess import View
+
+_MOST_CLIPS = 8  # at a time, each with 200 MB of activations
 
 
 class DirectEngine:
@@ -33,7 +37,7 @@ class DirectEngine:
         batch_clips: int | None = None,
     ) -> None:
         self.layers, self.views, self.precision = tuple(layers), tuple(views), precision
-        self.batch_clips = batch_clips or 1
+        self.batch_clips = batch_clips or min(_MOST_CLIPS, torch.get_num_threads())
         self.n_overflows = 0
         self._network = network
         self._scaling = Scaling.of(network, views, self.device)
@@ -49,8 +53,17 @@ class DirectEngine:
         if not len(clips):
             return lambda: no_activations(self._network, self.layers)
         views = check_views(view_index, len(clips))
-        # One clip per call: oneDNN picks its kernels by the shape, so that larger batches would change the last bits.
-        parts = [self._compute(clips[clip : clip + 1], views[clip : clip + 1]) for clip in range(len(clips))]
+        parts: list[Activations] = [{}] * len(clips)
+        overflowed = np.zeros(len(clips), bool)
+
+        def compute(clip: int) -> None:
+            parts[clip], overflowed[clip] = self._compute(clips[clip : clip + 1], views[clip : clip + 1])
+
+        # One clip per call and thread: PyTorch picks its kernels by the shape and by the number of threads, either of
+        # which would change the last bits.
+        with switches(self.precision):
+            share_out(range(len(clips)), compute)
+        self.n_overflows += int(overflowed.sum())
         return lambda: {name: np.concatenate([part[name] for part in parts]) for name in self.layers}
 
     def description(self) -> dict[str, Any]:
@@ -65,12 +78,13 @@ class DirectEngine:
         }
 
     @torch.inference_mode()
-    def _compute(self, clip: Array, view: Array) -> Activations:
+    def _compute(self, clip: Array, view: Array) -> tuple[Activations, bool]:
+        """The activations of one clip, and whether it overflowed in 16 bits and was computed again."""
         x = self._scaling.apply(torch.from_numpy(clip), torch.from_numpy(view))
-        found, finite = self._direct(x)
-        if not finite.all() and DTYPES[self.precision] != torch.float32:
-            self.n_overflows += 1
+        found, finite = self._direct.compute(x)
+        overflows = DTYPES[self.precision] != torch.float32 and not finite.all()
+        if overflows:
             exact = DirectNetwork(self._network, self.layers, device=self.device, precision="fp32")
-            found, finite = exact(x)
+            found, finite = exact.compute(x)
         check_finite(finite, self.layers[-1])
-        return {name: y.numpy() for name, y in found.items()}
+        return {name: y.numpy() for name, y in found.items()}, overflows

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from c3dvideo.inference.cpu.kernels import CEIL, Kernels, zeros
-from c3dvideo.inference.cpu.winograd import TILE_SIDE, WinogradConv, share_out, transform_row_weights
+from c3dvideo.inference.cpu.sharing import share_out
+from c3dvideo.inference.cpu.winograd import TILE_SIDE, WinogradConv, transform_row_weights
 from c3dvideo.network.c3d import C3D
 
 END_FRAMES = 2  # a tile of two frames at either end of a clip; see `has_ends`
+_LINEAR_OUTPUTS = 256  # per piece of work: enough pieces for the threads of a large machine
 _FIRST_FRAMES = 2  # frames of conv1a at a time: 6 MB before pooling, where all sixteen have 51
 
 
@@ -48,8 +50,15 @@ class DirectStage(Stage):
 
     def __call__(self, x: Tensor) -> Tensor:
         clips = channels_first(x[..., : self._channels_before]) if x.ndim == 5 else x
-        # One clip per call: PyTorch picks its kernels by the shape, so that the batch would change the last bits.
-        y = torch.cat([self._network.step(self.name, clip.contiguous()[None]) for clip in clips])
+        found: list[Tensor] = [x] * len(clips)
+
+        def compute(clip: int) -> None:
+            found[clip] = self._network.step(self.name, clips[clip].contiguous()[None])
+
+        # One clip per call and thread: PyTorch picks its kernels by the shape and by the number of threads, either of
+        # which would change the last bits.
+        share_out(range(len(clips)), compute)
+        y = torch.cat(found)
         return y.permute(0, 2, 3, 4, 1) if y.ndim == 5 else y
 
 
@@ -91,6 +100,31 @@ class FirstStage(Stage):
 
         share_out([(clip, first) for clip in range(n_clips) for first in range(0, frames, _FIRST_FRAMES)], compute)
         return y
+
+
+class LinearStage(Stage):
+    """A fully connected layer in plain PyTorch, in slices of its outputs."""
+
+    def __init__(self, name: str, layer: nn.Linear, channels_before: int) -> None:
+        super().__init__(name, layer.out_features)
+        self._channels_before = channels_before
+        self._weights = layer.weight.detach()
+        self._bias = _bias(layer)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.ndim == 5:
+            x = channels_first(x[..., : self._channels_before])
+        flat = x.flatten(1).contiguous()
+        y = flat.new_empty(len(flat), self.channels)
+
+        def compute(outputs: slice) -> None:
+            # Each clip by itself: a product for a whole batch may sum in another order.
+            for clip, row in zip(flat, y, strict=True):
+                torch.addmv(self._bias[outputs], self._weights[outputs], clip, out=row[outputs])
+
+        # The same slices on any number of threads, as the matrix library sums each shape in its own order.
+        share_out([slice(at, at + _LINEAR_OUTPUTS) for at in range(0, self.channels, _LINEAR_OUTPUTS)], compute)
+        return y if self.name == "fc8" else y.relu_()
 
 
 class Border:

@@ -15,21 +15,19 @@ tiles is a dense matrix (tiles, channels).
 """
 
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from threading import Barrier, local
-from typing import TypeGuard, TypeVar
+from threading import local
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
+
+from c3dvideo.inference.cpu.sharing import share_out
 
 TILE_FRAMES, TILE_SIDE = 2, 4
 POSITIONS = (TILE_FRAMES + 2) * (TILE_SIDE + 2) ** 2
 _CHUNK_NUMBERS = 4_000_000  # in the transformed input or output of a chunk: the workspace of a thread stays small
 _GROUP_TILES = 16  # at least so many tiles per matrix product: fewer rows leave the matrix library slow
-
-Work = TypeVar("Work")
 
 # F(4, 3) at the points 0, 1/sqrt(2), -1/sqrt(2), sqrt(2), -sqrt(2) and infinity. Its errors are a third of those at the
 # usual points 0, 1, -1, 2, -2, as the powers of the points stay closer to 1. F(2, 3) at 0, 1, -1 and infinity.
@@ -162,35 +160,6 @@ class WinogradConv:
         return y.permute(3, 4, 0, 5, 2, 6, 1, 7).reshape(
             clips, times * frames_out, rows * side, columns * side, channels_out
         )
-
-
-def share_out(work: Sequence[Work], compute: Callable[[Work], None]) -> None:
-    """Call `compute` on each piece of work, on as many threads as PyTorch has, one piece per thread at a time.
-
-    PyTorch's own way, all threads on one operation, makes them wait for each other after every small operation. On a
-    busy machine that is most of the time.
-    """
-    n_threads = torch.get_num_threads()
-    if n_threads == 1:
-        for piece in work:
-            compute(piece)
-        return
-    # Inference mode belongs to a thread, so that each piece enters it anew.
-    for done in [_workers(n_threads).submit(torch.inference_mode()(compute), piece) for piece in work]:
-        done.result()
-
-
-@cache
-def _workers(n_threads: int) -> ThreadPoolExecutor:
-    """Threads in which PyTorch uses one thread."""
-    # torch.set_num_threads also sets what threads that start later begin with. The barrier makes all threads start now,
-    # before that number is restored.
-    pool = ThreadPoolExecutor(n_threads, "c3dvideo-winograd", initializer=torch.set_num_threads, initargs=(1,))
-    everyone = Barrier(n_threads)
-    for started in [pool.submit(everyone.wait) for _ in range(n_threads)]:
-        started.result()
-    torch.set_num_threads(n_threads)
-    return pool
 
 
 class _Workspace(local):

@@ -22,11 +22,13 @@ from c3dvideo.inference.cpu.stages import (
     CompiledLinear,
     DirectStage,
     FirstStage,
+    LinearStage,
     Stage,
     WinogradStage,
     channels_first,
 )
 from c3dvideo.inference.cpu.winograd import takes
+from c3dvideo.inference.switches import switches
 from c3dvideo.network.c3d import C3D
 
 GROUP_CLIPS = 8  # clips that go through the deep layers together
@@ -71,7 +73,11 @@ class WinogradNetwork:
         """
         found: dict[str, list[Tensor]] = {name: [] for name in self.layers}
         source = (early for frames, starts in stretches for early in self._start(frames, starts, found))
-        with self._kernels.lock if self._kernels else nullcontext(), _one_thread() if self._kernels else nullcontext():
+        with (
+            switches("fp32"),
+            self._kernels.lock if self._kernels else nullcontext(),
+            _one_thread() if self._kernels else nullcontext(),
+        ):
             # Cloned, as the stages write the next clip into the same memory.
             while group := [early.clone() for early in islice(source, GROUP_CLIPS)]:
                 self._walk(torch.cat(group), self._late, found)
@@ -117,8 +123,8 @@ def _stages(network: C3D, steps: Sequence[str], layers: Sequence[str], kernels: 
             joins = pool is not None and (rule == "floor" or (rule == "ceil" and kernels is not None))
             last = rest.pop(0) if joins else name
             stage = CompiledConv(last, layer, kernels, ceil=rule == "ceil") if kernels else WinogradStage(last, layer)
-        elif isinstance(layer, nn.Linear) and kernels:
-            stage = CompiledLinear(name, layer, channels, kernels)
+        elif isinstance(layer, nn.Linear):
+            stage = CompiledLinear(name, layer, channels, kernels) if kernels else LinearStage(name, layer, channels)
         else:
             stage = DirectStage(network, name, channels)
         channels = stage.channels

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from c3dvideo.choices import Precision
-from c3dvideo.inference.direct import DTYPES, DirectNetwork, pad_first, switches
+from c3dvideo.inference.direct import DTYPES, DirectNetwork, pad_first
 from c3dvideo.inference.scaling import Scaling
+from c3dvideo.inference.switches import switches
 from c3dvideo.network.c3d import C3D
 
 # From uint8 pixels (N, 3, T, H, W) and views (N,) to float32 activations, and for each clip whether all were finite.
