@@ -80,6 +80,8 @@ def _row(parameter: Any) -> str:
 def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
+    if isinstance(parameter.show_default, str):
+        return parameter.show_default
     value = parameter.default() if callable(parameter.default) else parameter.default
     if value is None or value is False or value in ((), []):
         return ""

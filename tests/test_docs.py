@@ -133,6 +133,12 @@ def test_the_example_runs(example: Path, tmp_path: Path) -> None:
     assert done.stdout.strip()
 
 
+def test_every_option_has_a_help_text() -> None:
+    rows = re.findall(r"^\| (.+?) \| .*? \| (.*) \|$", (DOCS / "commands.md").read_text(), flags=re.MULTILINE)
+    assert len(rows) > 100
+    assert [name for name, text in rows if not text.strip()] == []
+
+
 def test_links_between_the_pages_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):

@@ -55,31 +55,27 @@ ShortPolicy = Annotated[Short, typer.Option("--short", help="Videos shorter than
 CropsOption = Annotated[Crops, typer.Option("--crops", help="Views of every clip.")]
 ProfileName = Annotated[
     str | None,
-    typer.Option("--profile", help="How pixels become input; default: that of the weights.", show_default=False),
+    typer.Option("--profile", help="How pixels become network input.", show_default="that of the weights"),
 ]
-_OWN = "Own profile values"
-ChannelOrderOption = Annotated[
-    ChannelOrder | None, typer.Option("--channel-order", rich_help_panel=_OWN, show_default=False)
-]
-ResizeOption = Annotated[Resize | None, typer.Option("--resize", rich_help_panel=_OWN, show_default=False)]
-ResizeHeight = Annotated[int | None, typer.Option("--resize-height", rich_help_panel=_OWN, show_default=False)]
-ResizeWidth = Annotated[int | None, typer.Option("--resize-width", rich_help_panel=_OWN, show_default=False)]
-InterpolationOption = Annotated[
-    Interpolation | None, typer.Option("--interpolation", rich_help_panel=_OWN, show_default=False)
-]
-CropTop = Annotated[int | None, typer.Option("--crop-top", rich_help_panel=_OWN, show_default=False)]
-CropLeft = Annotated[int | None, typer.Option("--crop-left", rich_help_panel=_OWN, show_default=False)]
-MeanValues = Annotated[
-    Three | None,
-    typer.Option("--mean-values", help="One per channel, in channel order.", rich_help_panel=_OWN, show_default=False),
-]
-Std = Annotated[Three | None, typer.Option("--std", help="One per channel.", rich_help_panel=_OWN, show_default=False)]
-Scale = Annotated[
-    float | None, typer.Option("--scale", help="Factor on 0-255 pixels.", rich_help_panel=_OWN, show_default=False)
-]
-Pool5Option = Annotated[
-    Pool5 | None, typer.Option("--pool5", help="Padding of pool5.", rich_help_panel=_OWN, show_default=False)
-]
+
+
+def _own(name: str, text: str) -> Any:
+    """An option that replaces one value of the profile."""
+    panel = "Own profile values"
+    return typer.Option(name, help=text, rich_help_panel=panel, show_default="that of the profile")
+
+
+ChannelOrderOption = Annotated[ChannelOrder | None, _own("--channel-order", "Order of the colour channels.")]
+ResizeOption = Annotated[Resize | None, _own("--resize", "Stretch frames, or keep their aspect ratio.")]
+ResizeHeight = Annotated[int | None, _own("--resize-height", "Pixels; with short_side, of the shorter side.")]
+ResizeWidth = Annotated[int | None, _own("--resize-width", "Pixels; with short_side, as --resize-height.")]
+InterpolationOption = Annotated[Interpolation | None, _own("--interpolation", "How frames are resized.")]
+CropTop = Annotated[int | None, _own("--crop-top", "First row of the centre crop.")]
+CropLeft = Annotated[int | None, _own("--crop-left", "First column of the centre crop.")]
+MeanValues = Annotated[Three | None, _own("--mean-values", "Mean to subtract, one per channel, in channel order.")]
+Std = Annotated[Three | None, _own("--std", "Standard deviation to divide by, one per channel.")]
+Scale = Annotated[float | None, _own("--scale", "Factor on 0-255 pixels.")]
+Pool5Option = Annotated[Pool5 | None, _own("--pool5", "Padding of pool5.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Arithmetic of the network.")]
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="How convolutions are computed.")]
