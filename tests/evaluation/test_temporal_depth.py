@@ -131,5 +131,5 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_unknown_networks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown network of the study: depth-2; it has depth-1, "):
         depth_study(tmp_path, tmp_path, names=("depth-2",))
-    with pytest.raises(UsageError, match="temporal_depths is what the study varies"):
+    with pytest.raises(UsageError, match="the study varies `temporal_depths=`"):
         depth_study(tmp_path, tmp_path, temporal_depths=(3, 3, 3, 3, 3))

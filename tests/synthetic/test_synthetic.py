@@ -1,13 +1,15 @@
 """Generated clips: the same for the same seed, and labels that no frame and no bag of frames gives away."""
 
 import csv
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from c3dvideo import synthetic
-from c3dvideo.errors import UsageError
+from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.synthetic.motions import MOTION_TASKS, SCENARIOS, Movement, Order, draw_order, move
 from c3dvideo.synthetic.rendering import render
 from c3dvideo.synthetic.scenes import scene_labels
@@ -188,3 +190,16 @@ def test_wrong_names_and_sizes_are_usage_errors(tmp_path: Path) -> None:
         synthetic.synthesize(tmp_path, n_clips=1, task="mood")
     with pytest.raises(UsageError, match="multiples of 8"):
         synthetic.synthesize(tmp_path, n_clips=1, height=50)
+
+
+def test_a_full_disk_raises_one_error_and_leaves_no_part_of_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, frames: np.ndarray, *, fps: int) -> None:
+        path.write_bytes(b"half a video")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("c3dvideo.synthetic.synthetic_videos.write_video", full)
+    with pytest.raises(StoreError, match="could not be written: the disk is full"):
+        synthetic.write_dataset(tmp_path / "videos", clips_per_class=1, n_frames=8, height=16, width=16)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -1,11 +1,11 @@
-"""Object recognition in egocentric video: which object is in hand, window by window (paper section 6).
+"""Object recognition in egocentric video: the object in hand, window by window (paper section 6).
 
     labels = read_frame_labels("labels/")
     report = evaluate_objects("features/", labels)
 
 A window of 16 frames slides over every video (its step is the stride of the extraction). Its label is the most frequent
-frame label; a window in which that label covers fewer than 8 frames shows no object and is dropped, in training and in
-testing. A linear SVM learns the training windows of the data set's own split.
+frame label. A window in which that label covers fewer than 8 frames shows no object and is left out, in training and in
+testing. A linear SVM is fitted on the training windows of the data set's own split.
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ from c3dvideo.progress import track
 def window_label(labels: Sequence[str], start: int, *, window_frames: int = 16, minimum_frames: int = 8) -> str:
     """The most frequent label of frames [start, start + window_frames), "" when it covers fewer than the minimum.
 
-    "" is no object, and never wins; of equally frequent labels the one that comes first in the window is taken.
+    "" means no object and does not count. Of equally frequent labels, the first in the window is taken.
     """
     counts = Counter(label for label in labels[start : start + window_frames] if label)
     if not counts:
@@ -56,7 +56,7 @@ def read_windows(
     window_frames: int = 16,
     minimum_frames: int = 8,
 ) -> tuple[Labelled, dict[str, Any]]:
-    """Every window that shows an object, L2-normalised, with its label, split and video; and what was left out.
+    """Every window that shows an object, L2-normalised, with its label, split and video; and what is left out.
 
     A video with labels is found by its name, with or without suffix.
     """

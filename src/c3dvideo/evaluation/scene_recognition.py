@@ -2,10 +2,11 @@
 
     report = evaluate_scenes(labelled)          # YUPENN: 420 videos, 14 classes
 
-Leave-one-out of 420 videos is 420 x 14 classifiers of 4096 numbers, yet all of them live in one 420 x 420 matrix of
-inner products. A squared-hinge SVM is a linear system over its support vectors (Chapelle, Neural Computation 2007); a
-video that is none can be left out without any change, and leaving out one that is changes the inverse by rank one. The
-result is that of the plain loop, in seconds. Videos of one source are left out together: YUPENN and Maryland have none.
+Leave-one-out of 420 videos needs 420 x 14 classifiers of 4096 numbers, and all of them depend on one 420 x 420 matrix
+of inner products only. A squared-hinge SVM is a linear system over its support vectors (Chapelle, Neural Computation
+2007). Leaving out a video that is no support vector changes nothing, and leaving out one that is changes the inverse by
+rank one. The result is that of the plain loop (a test compares them). Videos of one source are left out together;
+YUPENN and Maryland have one video per source.
 """
 
 import numpy as np
@@ -25,6 +26,7 @@ def evaluate_scenes(labelled: Labelled, *, penalty: float | None = None, seed: i
     """Leave-one-out accuracy, per-class recall and confusion matrix (rows true, columns predicted).
 
     penalty: the SVM's C; None chooses it once by cross-validation over all videos, before any is left out.
+    Raises DatasetError for fewer than two classes or three videos.
     """
     labels = labelled.labels
     chosen = penalty if penalty is not None else fit_probe(labelled, seed=seed).penalty
@@ -47,7 +49,7 @@ def evaluate_scenes(labelled: Labelled, *, penalty: float | None = None, seed: i
 
 
 def leave_one_out(matrix: Array, labels: Array, *, penalty: float, groups: Array | None = None) -> Array:
-    """The class that one-against-rest SVMs trained without a row, or without its group, give that row, str (n,).
+    """The predicted class of every row by one-against-rest SVMs trained without it, or without its group, str (n,).
 
     A class that is left out as a whole cannot be predicted. Raises DatasetError for fewer than two classes.
     """
@@ -91,10 +93,14 @@ def _left_out_scores(gram: Array, positive: Array, groups: Array, penalty: float
 
 
 def _solve(gram: Array, signs: Array, ridge: float, weights: Array, rows: Array) -> tuple[Array, Array]:
-    """Weights a row and scores of the SVM of these rows, by Newton steps from a guess of the weights.
+    """The weight and the score of every row for the SVM of `rows`, by Newton steps from a guess of the weights.
 
     At the solution (gram + ridge) weights = signs over the support vectors, which are the rows with signs * score < 1.
-    A step that would raise the objective is halved, so steps cannot go in circles.
+    A step that would raise the objective is halved, so the steps converge.
+
+    An own solver, because a library fits each SVM from scratch: for 420 videos of 4096 numbers in 14 classes,
+    scikit-learn's LinearSVC took 300 to 430 s on one core, this module 2 to 10 s. Here a step starts at the solution
+    for all videos, which differs little, and works on the matrix of inner products that all SVMs share.
     """
     scores = gram @ weights
 
@@ -115,4 +121,6 @@ def _solve(gram: Array, signs: Array, ridge: float, weights: Array, rows: Array)
         while share > 1e-6 and objective(weights + share * step, scores + share * change) > now:
             share /= 2
         weights, scores = weights + share * step, scores + share * change
-    raise TrainingError(f"an SVM of {rows.sum()} videos did not settle in {_MOST_STEPS} steps; take a smaller C")
+    raise TrainingError(
+        f"an SVM of {rows.sum()} videos did not converge in {_MOST_STEPS} steps; use a smaller C (`penalty=`)"
+    )

@@ -1,13 +1,12 @@
-"""How long should kernels be in time? The paper's study (section 3.2, figure 2) on any data set, as one command.
+"""Kernel temporal depth: the paper's study (section 3.2, figure 2) on any data set.
 
     results = depth_study("my_videos", "study", width=0.25, epochs=16)
 
-Six networks that differ only in the temporal depth of their kernels learn the same data from the same recipe: 1 (which
-sees each frame by itself until the pools), 3, 5 and 7 throughout, increasing and decreasing. A study that is stopped
-and started again goes on where it was; `depth.csv` and `depth.png` grow with every network.
+Six networks that differ only in the temporal depth of their kernels are trained on the same data with the same
+settings: 1 (every frame by itself up to the pools), 3, 5 and 7 throughout, increasing and decreasing. A study that was
+stopped continues from its last finished epoch; `depth.csv` and `depth.png` grow with every network.
 """
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,12 @@ from typing import Any
 
 from c3dvideo.datasets.examples import Dataset
 from c3dvideo.datasets.read import read_dataset
-from c3dvideo.errors import UsageError
+from c3dvideo.errors import StoreError, UsageError
+from c3dvideo.evaluation.evaluation_report import write_table
+from c3dvideo.files import atomic_text
 from c3dvideo.plots import draw_curves
+from c3dvideo.reading import ForeignFile, parsing, read_json
+from c3dvideo.reading_tables import csv_rows
 
 DEPTHS: dict[str, tuple[int, ...]] = {
     "depth-1": (1, 1, 1, 1, 1),
@@ -31,7 +34,7 @@ DEPTHS: dict[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True)
 class DepthResult:
-    """One network of the study: its kernels, its size, its validation accuracy after every epoch and its best."""
+    """One network of the study: its kernels, its size, its validation accuracy after every epoch, and the best."""
 
     name: str
     temporal_depths: tuple[int, ...]
@@ -53,8 +56,9 @@ def depth_study(
 ) -> list[DepthResult]:
     """Train every network of `names` on `data`; each run lies in `out/<name>`, tables and the plot in `out`.
 
-    data: as in `train`, with its validation part. changes: of the recipe, as in `train`, such as width, epochs, flip;
-        the network is the paper's small one unless `network` says otherwise. note: told a line a finished network.
+    data: as in `train`, with a validation part. changes: settings of `train`, such as width, epochs and flip; the
+        default network is the paper's small one. note: called with one line per finished network.
+    Raises UsageError for an unknown network, StoreError when a table cannot be written.
     """
     from c3dvideo.training.run_folder import LAST
     from c3dvideo.training.train import train
@@ -63,7 +67,7 @@ def depth_study(
     if unknown or not names:
         raise UsageError(f"unknown network of the study: {', '.join(unknown) or 'none'}; it has {', '.join(DEPTHS)}")
     if "temporal_depths" in changes:
-        raise UsageError("temporal_depths is what the study varies; choose among its networks by name")
+        raise UsageError("the study varies `temporal_depths=` itself; choose among its networks with `names=`")
     out, settings = Path(out), {"network": "c3d_small", **changes}
     dataset = data if isinstance(data, Dataset) else read_dataset(data)
     results = []
@@ -88,34 +92,37 @@ def depth_study(
 
 
 def _finished(run: Path) -> dict[str, Any] | None:
+    """The metrics of a finished run, None when it is not finished."""
     file = run / "metrics.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    advice = "delete it, and the same command trains this network anew"
+    return read_json(ForeignFile(file, StoreError, "the metrics of a run", advice)) if file.exists() else None
 
 
 def _result(name: str, run: Path, metrics: Mapping[str, Any]) -> DepthResult:
-    with (run / "log.csv").open(newline="", encoding="utf-8") as file:
-        accuracies = tuple(float(row["val_accuracy"]) for row in csv.DictReader(file))
-    held_out = metrics["val"]
-    return DepthResult(
-        name,
-        DEPTHS[name],
-        metrics["parameters"],
-        accuracies,
-        held_out["video_accuracy"],
-        held_out["majority_class_share"],
-    )
+    log = ForeignFile(run / "log.csv", StoreError, "the log of a run")
+    with parsing(ForeignFile(run / "metrics.json", StoreError, "the metrics of a run")):
+        held_out = metrics["val"]
+        return DepthResult(
+            name,
+            DEPTHS[name],
+            metrics["parameters"],
+            tuple(row.number("val_accuracy") or 0.0 for row in csv_rows(log, required=["val_accuracy"])),
+            held_out["video_accuracy"],
+            held_out["majority_class_share"],
+        )
 
 
 def _write(out: Path, results: Sequence[DepthResult]) -> None:
-    with (out / "depth.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["network", "temporal_depths", "parameters", "epoch", "val_accuracy"])
-        for result in results:
-            depths = "-".join(map(str, result.temporal_depths))
-            for epoch, accuracy in enumerate(result.accuracies):
-                writer.writerow([result.name, depths, result.parameters, epoch, accuracy])
+    """Write depth.csv, depth.json and depth.png of the networks that are finished."""
+    rows = [
+        (result.name, "-".join(map(str, result.temporal_depths)), result.parameters, epoch, accuracy)
+        for result in results
+        for epoch, accuracy in enumerate(result.accuracies)
+    ]
+    write_table(out / "depth.csv", ["network", "temporal_depths", "parameters", "epoch", "val_accuracy"], rows)
     summary = [{key: value for key, value in vars(result).items() if key != "accuracies"} for result in results]
-    (out / "depth.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    with atomic_text(out / "depth.json") as file:
+        file.write(json.dumps(summary, indent=2) + "\n")
     curves = {
         result.name: ([float(epoch + 1) for epoch in range(len(result.accuracies))], list(result.accuracies))
         for result in results
@@ -126,5 +133,5 @@ def _write(out: Path, results: Sequence[DepthResult]) -> None:
         x_label="epoch",
         y_label="validation accuracy",
         title="Temporal depth of the kernels",
-        levels={"largest class": results[0].majority_class_share},
+        levels={"most frequent class": results[0].majority_class_share},
     )

@@ -5,13 +5,14 @@ synthesize("clips", n_clips=100, seed=0)                      # research clips w
 """
 
 import csv
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from c3dvideo.errors import StoreError, UsageError
+from c3dvideo.errors import UsageError
 from c3dvideo.files import atomic_text, writing
 from c3dvideo.progress import track
 from c3dvideo.synthetic.everyday import EVERYDAY, everyday_scene
@@ -35,8 +36,9 @@ def write_dataset(
 ) -> Path:
     """Write everyday videos as out/<class>/<class>_000.mp4 and return the path of out/labels.csv.
 
-    The table has the columns path, label, split and group; the last quarter of every class, rounded up, is "test" and
-    every clip is a group of its own. `height` and `width` are multiples of 8. Raises UsageError for an unknown class.
+    The table has the columns path, label, split and group. The last quarter of every class, rounded up, is "test", and
+    every video is a group of its own. height, width: multiples of 8. Raises UsageError for an unknown class, StoreError
+    when a video cannot be written.
     """
     slugs = {name: name.replace(" ", "_") for name in classes}
     rows = [
@@ -72,9 +74,9 @@ def synthesize(
 ) -> Path:
     """Write research clips, or clips of people, as out/000000.mp4, ... and return the path of out/labels.csv.
 
-    The table has the columns path, seed, index and one a task, empty where a task is not asked; with `task` only clips
-    that have that label are written, and it stands in the column `label` as well. A task of `PEOPLE_TASKS` gives people
-    and all of their tasks. Raises UsageError for an unknown task.
+    The table has the columns path, seed, index and one per task, empty where a clip has no label for it. With `task`,
+    only clips with a label for it are written, and the column `label` repeats it. A task of `PEOPLE_TASKS` gives people
+    with all of their tasks. Raises UsageError for an unknown task, StoreError when a video cannot be written.
     """
     people = task in PEOPLE_TASKS
     if task is not None and task not in TASKS and not people:
@@ -101,20 +103,23 @@ def synthesize(
 def _write_videos(
     out: Path, paths: Sequence[str], draw: Sequence[Callable[[], Scene]], *, height: int, width: int, fps: int
 ) -> None:
-    """Render and encode scene after scene, two at a time."""
+    """Render and encode scene after scene, two at a time; each video appears complete or not at all."""
     if height % 8 or width % 8:
         raise UsageError(f"frames are {height} x {width}; generated videos need multiples of 8")
 
     def write(path: str, scene: Callable[[], Scene]) -> None:
+        target = out / path
+        # FFmpeg chooses the container by the suffix, so the temporary file keeps it.
+        temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
         clip = render([scene()], height=height, width=width)[0]
         try:
-            with writing(out / path):
-                (out / path).parent.mkdir(parents=True, exist_ok=True)
-                write_video(out / path, clip.permute(1, 2, 3, 0).numpy(), fps=fps)
-        except StoreError:
+            with writing(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_video(temporary, clip.permute(1, 2, 3, 0).numpy(), fps=fps)
+                temporary.replace(target)
+        finally:
             with suppress(OSError):
-                (out / path).unlink()
-            raise
+                temporary.unlink()
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         for _ in track(pool.map(write, paths, draw), "rendering", total=len(paths), unit="videos"):
