@@ -58,7 +58,7 @@ def decoded(
                 assert content.start_frame == 8 * len(clips[source.name])
                 clips[source.name].append(decoders.clips[content.slot].copy())
                 time.sleep(pause)
-                decoders.release(content.slot)
+                decoders.release([content.slot])
             else:
                 assert source.name not in ends
                 ends[source.name] = content
@@ -171,7 +171,7 @@ def test_a_decoder_that_is_killed_from_outside_is_replaced(settings: DecodeSetti
             if isinstance(content, Filled):
                 if len(seen) == 0 and content.start_frame == 16:
                     os.kill(children(os.getpid())[0], signal.SIGKILL)
-                decoders.release(content.slot)
+                decoders.release([content.slot])
             elif not isinstance(content, Begun):
                 seen.append((source.name, type(content)))
     assert seen == [("a", Failed), ("b", End), ("c", End)]
@@ -196,7 +196,7 @@ def test_a_video_can_be_skipped(settings: DecodeSettings) -> None:
                 n_clips[source.name] += 1
                 if n_clips["a"] == 2:
                     decoders.skip("a")
-                decoders.release(content.slot)
+                decoders.release([content.slot])
     assert 2 <= n_clips["a"] < 100000
     assert n_clips["b"] == 3
 

@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from c3dvideo.errors import C3DVideoError
@@ -106,9 +106,9 @@ class Manager:
             self._end_processes()
             self._inbox.put(Over())
 
-    def release(self, slot: int) -> None:
-        """Let a slot be filled again."""
-        self._released.append(slot)
+    def release(self, slots: Iterable[int]) -> None:
+        """Let slots be filled again."""
+        self._released.extend(slots)
         if self._starving:
             self._wake()
 

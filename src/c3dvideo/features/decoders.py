@@ -4,7 +4,7 @@
         for message in decoders.messages():
             source, content = message                    # content: Begun, Filled, End or Failed
             decoders.clips[content.slot]                 # uint8 (views, 3, 16, 112, 112), of a Filled
-            decoders.release(content.slot)
+            decoders.release([content.slot])
 
 Processes and not threads, because sixteen threads on sixteen cores decode 4,000 frames per second and sixteen processes
 24,000: the short Python parts between the frames exclude each other. A process can also be replaced. One that crashes,
@@ -48,8 +48,8 @@ class ClipStream(Protocol):
         """What happens to the videos, in order for each; None when nothing can be decoded just now."""
         ...
 
-    def release(self, slot: int) -> None:
-        """Let a slot be filled again."""
+    def release(self, slots: Iterable[int]) -> None:
+        """Let slots be filled again."""
         ...
 
 
@@ -111,9 +111,9 @@ class InProcessDecoder:
                     yield source, message
             self._timings.add(activity.timings())
 
-    def release(self, slot: int) -> None:
-        """Let a slot be filled again."""
-        self._free.append(slot)
+    def release(self, slots: Iterable[int]) -> None:
+        """Let slots be filled again."""
+        self._free.extend(slots)
 
 
 class Decoders:
@@ -170,9 +170,9 @@ class Decoders:
                 raise message
             yield message
 
-    def release(self, slot: int) -> None:
-        """Let a slot be filled again."""
-        self._manager.release(slot)
+    def release(self, slots: Iterable[int]) -> None:
+        """Let slots be filled again."""
+        self._manager.release(slots)
 
     def skip(self, name: str) -> None:
         """Stop decoding a video whose clips are not needed any more; its messages may end without an End."""

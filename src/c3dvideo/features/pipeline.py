@@ -15,21 +15,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 
 from c3dvideo.features.activations import FailedVideo, Outcome, StoredVideo, Video, VideoActivations
+from c3dvideo.features.clip_slots import Pixels
 from c3dvideo.features.decoder_process import Filled
 from c3dvideo.features.decoders import ClipStream
 from c3dvideo.features.decoding import Begun
 from c3dvideo.features.timings import Timings
 from c3dvideo.inference.engine import Engine
 from c3dvideo.inference.engine_arrays import Activations
-
-Array = np.ndarray[Any, Any]
 
 _MOST_WAITING_FOR_WRITER = 4
 _SECONDS_TO_STOP = 1.5
@@ -46,11 +46,11 @@ def compute(
     """The outcome of every video of the stream, each as soon as it is complete.
 
     scratch: folder for activations of one video beyond SPILL_BYTES; they are then memory maps.
-    on_clips: called with the number of clips that have just been decoded.
+    on_clips: called with the number of clips that have just been sent to the network.
 
     However long the videos are, clips in flight never exceed four batches and one clip per decoder.
     """
-    batch = _Batch(engine, timings or Timings())
+    batch = _Batch(stream, engine, timings or Timings(), on_clips)
     videos: dict[str, Video] = {}
     n_views = len(engine.views)
     for message in stream.messages():
@@ -58,19 +58,17 @@ def compute(
             yield from batch.finish()
             continue
         source, content = message
-        if isinstance(content, Begun):
+        if isinstance(content, Filled):
+            video = videos[source.name]
+            video.begin_clip(content.start_frame, content.start_seconds)
+            for view in range(n_views):
+                if batch.add(video, content.slot, view):
+                    yield from batch.submit()
+        elif isinstance(content, Begun):
             if content.checked.is_stored:
                 yield StoredVideo(source, content.checked)
             else:
                 videos[source.name] = Video(source, content.checked, n_views=n_views, scratch=scratch)
-        elif isinstance(content, Filled):
-            on_clips(1)
-            video = videos[source.name]
-            video.begin_clip(content.start_frame, content.start_seconds)
-            for view, pixels in enumerate(stream.clips[content.slot]):
-                yield from batch.add(video, view, pixels)
-            # Its pixels have been copied; the decoder fills the slot while the network computes.
-            stream.release(content.slot)
         else:
             if source.name not in videos:  # its content could not even be checked
                 videos[source.name] = Video(source, None, n_views=n_views, scratch=scratch)
@@ -80,86 +78,108 @@ def compute(
     yield from batch.finish()
 
 
-def buffer_for(shape: tuple[int, ...], device: torch.device) -> Array:
+def buffer_for(shape: tuple[int, ...], device: torch.device) -> Pixels:
     """Memory for one batch of clips, uint8.
 
-    For a GPU it is pinned: the engine then copies from it directly, and not by way of pinned memory of its own. At
-    thousands of clips per second, each copy in main memory takes a quarter of the time that the network does.
+    For a GPU it is pinned: the engine then copies from it directly, and not by way of pinned memory of its own.
     """
-    buffer: Array = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda").numpy()
+    buffer: Pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda").numpy()
     return buffer
 
 
 class _Batch:
-    """Clips of any videos until they fill one call of the network."""
+    """Clips of any videos until they fill one call of the network.
 
-    def __init__(self, engine: Engine, timings: Timings) -> None:
+    Only the numbers of slots are collected. When the batch is full, one call copies all of its clips: at thousands of
+    clips per second, work in Python per clip would be slower than the network.
+    """
+
+    def __init__(self, stream: ClipStream, engine: Engine, timings: Timings, on_clips: Callable[[int], None]) -> None:
+        self._on_clips = on_clips
+        self._stream = stream
         self._engine = engine
         self._size = engine.batch_clips
         self._on_cpu = engine.device.type == "cpu"
         # While a GPU computes one batch, the next is filled and sent.
         self._most_running = 0 if self._on_cpu else 1
         self._timings = timings
-        self._buffers: list[Array] = []
-        self._pixels: Array | None = None
-        self._views = np.zeros(self._size, np.int64)
+        self._n_views = len(engine.views)
+        self._clips = stream.clips.reshape(-1, *stream.clips.shape[2:])
+        self._buffers: list[Pixels] = []
         self._videos: list[Video] = []
-        self._running: deque[tuple[list[Video], Array, Array, Callable[[], Activations]]] = deque()
+        self._slots: list[int] = []
+        self._views: list[int] = []
+        self._running: deque[_Running] = deque()
 
-    def add(self, video: Video, view: int, pixels: Array) -> Iterator[VideoActivations | FailedVideo]:
-        """Take one clip; the outcomes of videos for which that completes the last batch."""
-        if self._pixels is None:
-            self._pixels = (
-                self._buffers.pop() if self._buffers else buffer_for((self._size, *pixels.shape), self._engine.device)
-            )
-        self._pixels[len(self._videos)] = pixels
-        self._views[len(self._videos)] = view
+    def add(self, video: Video, slot: int, view: int) -> bool:
+        """Take one view of the clip in a slot; True when the batch is full, to be submitted."""
         self._videos.append(video)
-        if len(self._videos) == self._size:
-            yield from self._submit()
+        self._slots.append(slot)
+        self._views.append(view)
+        return len(self._videos) == self._size
 
     def finish(self) -> Iterator[VideoActivations | FailedVideo]:
         """Compute what is left; the outcomes of all videos that are complete with it."""
         if self._videos:
-            yield from self._submit()
+            yield from self.submit()
         while self._running:
             yield from self._collect()
 
-    def _submit(self) -> Iterator[VideoActivations | FailedVideo]:
-        assert self._pixels is not None
+    def submit(self) -> Iterator[VideoActivations | FailedVideo]:
+        """Compute the batch; the outcomes of videos that are complete with it or with one before."""
         started = time.perf_counter()
-        n_clips = len(self._videos)
-        if self._on_cpu:
-            order = self._neighbours()
-            places = np.argsort(order)
-            wait = self._engine.submit(self._pixels[order], self._views[order])
-        else:  # a GPU shares nothing between clips, so their order is free
-            places = np.arange(n_clips)
-            wait = self._engine.submit(self._pixels[:n_clips], self._views[:n_clips])
+        order = self._order()
+        buffer = self._buffers.pop() if self._buffers else self._new_buffer()
+        rows = [self._slots[row] * self._n_views + self._views[row] for row in order]
+        # By numpy in this one thread: PyTorch's threads would wait for cores that the decoders keep busy.
+        pixels = np.take(self._clips, rows, axis=0, out=buffer[: len(order)], mode="clip")
+        self._release()
+        views = np.array([self._views[row] for row in order], np.int64)
+        wait = self._engine.submit(pixels, views)
         self._timings.network += time.perf_counter() - started
-        self._running.append((self._videos, places, self._pixels, wait))
-        self._videos, self._pixels = [], None
+        places: dict[Video, list[int]] = {}
+        for video, place in zip(self._videos, np.argsort(order).tolist(), strict=True):
+            places.setdefault(video, []).append(place)
+        self._running.append(_Running(places, buffer, wait))
+        self._videos, self._slots, self._views = [], [], []
         while len(self._running) > self._most_running:
             yield from self._collect()
 
-    def _neighbours(self) -> list[int]:
-        """The rows ordered by view and video, so that the engine can share work between clips that overlap."""
-        place = {video: place for place, video in enumerate(dict.fromkeys(self._videos))}
-        return sorted(range(len(self._videos)), key=lambda row: (self._views[row], place[self._videos[row]]))
+    def _new_buffer(self) -> Pixels:
+        return buffer_for((self._size, *self._clips.shape[1:]), self._engine.device)
+
+    def _order(self) -> list[int]:
+        """The rows by view and video, each video's clips in order, so that the engine can share work between clips that
+        overlap. A GPU shares nothing, but there the order costs nothing either."""
+        first = {video: place for place, video in enumerate(dict.fromkeys(self._videos))}
+        return sorted(range(len(self._videos)), key=lambda row: (self._views[row], first[self._videos[row]]))
+
+    def _release(self) -> None:
+        """Let the slots be filled again whose last view has been copied."""
+        last = self._n_views - 1
+        done = [slot for slot, view in zip(self._slots, self._views, strict=True) if view == last]
+        self._stream.release(done)
+        self._on_clips(len(done))
 
     def _collect(self) -> Iterator[VideoActivations | FailedVideo]:
-        videos, places, pixels, wait = self._running.popleft()
+        running = self._running.popleft()
         started = time.perf_counter()
-        layers = wait()
+        layers = running.wait()
         self._timings.network += time.perf_counter() - started
-        self._buffers.append(pixels)
-        rows: dict[Video, list[int]] = {}
-        for video, place in zip(videos, places, strict=True):
-            rows.setdefault(video, []).append(place)
-        for video, mine in rows.items():
+        self._buffers.append(running.buffer)
+        for video, places in running.places.items():
             if not video.settled:
-                video.add_rows({name: array[mine] for name, array in layers.items()})
+                video.add_rows({name: array[places] for name, array in layers.items()})
                 yield from video.outcome()
+
+
+@dataclass(frozen=True)
+class _Running:
+    """One batch that is being computed. places: the rows of each video in it, in the order of its clips."""
+
+    places: dict[Video, list[int]]
+    buffer: Pixels
+    wait: Callable[[], Activations]
 
 
 class Writer:

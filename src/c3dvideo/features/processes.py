@@ -78,7 +78,7 @@ class _Ready:
 
 @dataclass(frozen=True)
 class _Freed:
-    slot: int
+    slots: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class _Router:
                 if process.is_alive:
                     process.held.add(content.slot)
                 else:
-                    self._decoders.release(content.slot)
+                    self._decoders.release([content.slot])
         process.send((source, content))
 
     def _alive(self) -> "list[_Device]":
@@ -240,8 +240,8 @@ class _Router:
                     self._run.settle(message)
                 elif isinstance(message, _Freed):
                     with self._lock:
-                        process.held.discard(message.slot)
-                    self._decoders.release(message.slot)
+                        process.held.difference_update(message.slots)
+                    self._decoders.release(message.slots)
             self._lose(process)
         except BaseException as error:
             self._error = error
@@ -251,8 +251,7 @@ class _Router:
         """Free what a dead process held, and stop decoding its videos."""
         with self._lock:
             held, process.held = process.held, set()
-        for slot in held:
-            self._decoders.release(slot)
+        self._decoders.release(held)
         for name in process.unsettled:
             self._decoders.skip(name)
         self._alive()
@@ -398,6 +397,6 @@ class _SentClips:
                 return
             yield message
 
-    def release(self, slot: int) -> None:
-        """Let a slot be filled again."""
-        self._line.send(_Freed(slot))
+    def release(self, slots: Iterable[int]) -> None:
+        """Let slots be filled again."""
+        self._line.send(_Freed(tuple(slots)))

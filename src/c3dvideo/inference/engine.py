@@ -53,7 +53,8 @@ class Engine(Protocol):
         """Start on clips and return a function that waits for their activations, as of `__call__`.
 
         On a GPU, submit the next clips before waiting for these: copies then run beside the computing. On a CPU the
-        work is done when this returns. The clips may be overwritten once it has returned.
+        work is done when this returns. The clips may be overwritten once it has returned, and clips in pinned memory
+        once their activations are there: a GPU copies from where they are.
         """
         ...
 

@@ -106,9 +106,11 @@ class GpuEngine:
         """
         n_clips = len(clips)
         with self._copies.on_device():
-            host = self._copies.empty((size, *clips.shape[1:]), torch.uint8)
-            host[:n_clips] = torch.from_numpy(clips)
-            host[n_clips:] = 0
+            host = torch.from_numpy(clips)
+            if n_clips < size or not host.is_pinned():
+                host = self._copies.empty((size, *clips.shape[1:]), torch.uint8)
+                host[:n_clips] = torch.from_numpy(clips)
+                host[n_clips:] = 0
             host_views = self._copies.empty((size,), torch.int64)
             host_views[:n_clips] = torch.from_numpy(views)
             host_views[n_clips:] = 0
