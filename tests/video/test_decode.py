@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 from c3dvideo.errors import DecodeError
+from c3dvideo.video.content import content_sha256
+from c3dvideo.video.damage import Inspector
 from c3dvideo.video.decode import Frame, open_video
 from c3dvideo.video.encode import write_video
 
@@ -576,6 +578,20 @@ def test_a_broadcast_that_is_recorded_from_its_middle(tmp_path: Path, frames: li
         np.testing.assert_array_equal(frame.pixels, expected.pixels)
 
 
+def test_the_headers_of_a_joined_theora_file_are_no_damage(tmp_path: Path) -> None:
+    """PyAV writes no Theora: these are the packets and the refusal that FFmpeg gives for `cat a.ogv b.ogv`."""
+    comment, picture = av.Packet(b"\x81theora"), av.Packet(b"\x3f")
+    picture.is_keyframe = True
+    refusal = PermissionError(1, "Operation not permitted")
+    log = [(16, "theora", "Header packet passed to frame decoder, skipping")]
+    inspector = Inspector("ogg", tmp_path, may_begin_anywhere=True)
+    frame = av.VideoFrame(16, 16)
+    assert list(inspector.good_frames(picture, [frame], None, [])) == [frame]
+    assert list(inspector.good_frames(comment, [], refusal, log)) == []
+    with pytest.raises(DecodeError, match="FFmpeg stumbles after 1 good frames"):
+        list(inspector.good_frames(picture, [], refusal, log))
+
+
 def test_threads_do_not_see_each_other_s_damage(tmp_path: Path, frames: list[np.ndarray]) -> None:
     """FFmpeg's log is one per process; PyAV keeps the messages of each thread apart."""
     from concurrent.futures import ThreadPoolExecutor
@@ -618,8 +634,9 @@ def test_an_animated_webp(tmp_path: Path, frames: list[np.ndarray]) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
 def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.mp4")
-    with pytest.raises(DecodeError, match="it is a named pipe, which may never end; save what it delivers"):
-        open_video(tmp_path / "a.mp4")
+    for read_pipe in (open_video, content_sha256):
+        with pytest.raises(DecodeError, match=r"a.mp4': it is a named pipe, which may never end; save what"):
+            read_pipe(str(tmp_path / "a.mp4"))
 
 
 @pytest.mark.parametrize("default", [0, 1])

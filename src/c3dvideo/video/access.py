@@ -4,8 +4,8 @@
     av.open(url, container_options=open_options(url))   # and nothing that the input names in turn is opened beyond that
 
 A video file can be a script: a playlist or a concat script names other files and addresses, and FFmpeg opens them.
-Whoever passes files or lists of strangers to this package must be able to rely on that not happening. SECURITY.md
-says the same to users.
+Nothing else that a file or list names is opened, so that files of strangers are safe to read. SECURITY.md documents
+the same for users.
 """
 
 import errno

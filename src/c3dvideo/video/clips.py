@@ -2,7 +2,7 @@
 
     plan = ClipPlan(stride_frames=8)
     plan.indices(40)                       # int64 (4, 16): the frames of every clip of a 40-frame video
-    stream_clips(frames, plan)             # the same clips from frames whose number nobody knows yet
+    stream_clips(frames, plan)             # the same clips, from frames that arrive one by one
 
 The release takes a clip every 16 frames and drops the incomplete tail; the paper's features overlap by 8 frames.
 """
@@ -26,12 +26,12 @@ class ClipPlan:
     """How a video is cut into clips.
 
     A clip takes every sampling_rate-th frame of a span of clip_length * sampling_rate frames, and spans start at
-    frames 0, stride_frames, 2 * stride_frames... As in the release, a span must fit as a whole, even though the last
-    sampling_rate - 1 frames of it are never looked at.
+    frames 0, stride_frames, 2 * stride_frames... As in the release, a span must fit as a whole, although no clip shows
+    the last sampling_rate - 1 frames of it.
 
-    tail: what becomes of frames after the last whole span: "drop" (the release) leaves them out, "repeat_last" makes
-        one more clip at the next start and repeats the last frame in it, "shift_back" makes one more clip of the last
-        frames of the video, which overlaps its neighbour.
+    tail: the treatment of frames after the last whole span: "drop" (the release) leaves them out, "repeat_last"
+        adds a clip at the next start that ends in repetitions of the last frame, "shift_back" adds a clip of the last
+        frames of the video, which overlaps the clip before.
     short: a video that is shorter than one span is an "error" (the release), one clip that ends in repetitions of
         the last frame ("repeat_last"), or one clip that starts over at frame 0 ("loop").
     Raises UsageError for numbers below 1 and unknown choices.
@@ -79,7 +79,7 @@ class ClipPlan:
         return every_frame or self.tail != "drop" or self.short != "error" or bool(self.places(index))
 
     def places(self, index: int) -> list[tuple[int, int]]:
-        """Start and position of frame `index` in every clip that shows it, earliest first, in a video that goes on.
+        """Start and position of frame `index` in every whole clip that shows it, earliest first.
 
         >>> ClipPlan(clip_length=4, stride_frames=2).places(5)
         [(2, 3), (4, 1)]

@@ -17,7 +17,7 @@ from c3dvideo.video.frame_folder import pictures_in
 def content_sha256(path: str, step: Callable[[], None] = lambda: None) -> str | None:
     """sha256 of a video file, or of the names and pictures of a frame folder; None for an address.
 
-    step: called after every block that was read, so that a standstill can be told from a large file.
+    step: called after every block that was read, so that a stalled read differs from a large file.
     Raises DecodeError, caused by the OSError, for what cannot be read.
     """
     if is_url(path):

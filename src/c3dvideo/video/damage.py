@@ -30,7 +30,7 @@ _ABOUT_CONTENT = re.compile(
 )
 _CUT_SHORT = re.compile(r"prematurely|truncat|partial file", re.IGNORECASE)
 
-_KEEP = "; keep the clips before the damage with damaged='keep', or "
+_KEEP = "; keep the clips before the damage with `damaged='keep'`, or "
 
 LogLine = tuple[int, str, str]
 

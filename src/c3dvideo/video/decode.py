@@ -6,7 +6,7 @@
 
 A video is anything FFmpeg reads (PyAV), a folder of numbered pictures (Pillow), or the address of a camera or file.
 Nothing is silently wrong: a file that was cut short, a damaged frame and a hole in a frame folder raise DecodeError.
-Only cameras and broadcasts, where losses are daily life, continue after a damaged frame.
+Only cameras and broadcasts, which lose packets all the time, continue after a damaged frame.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
 """Write frames as a video file: for generated data, demos and tests.
 
-write_video("a.mp4", frames, fps=25)                    # frames: uint8 RGB (H, W, 3), one after the other
+write_video("a.mp4", frames, fps=25)                    # frames: an iterable of uint8 RGB (H, W, 3)
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def write_video(
     """Write uint8 RGB frames (H, W, 3) to `path`; the suffix names the container. 4:2:0 formats need even H and W.
 
     seconds: when each frame is shown, for a variable frame rate; by default one every 1 / fps.
-    rotation: degrees by which a player turns the picture counter-clockwise, as phones note it (mp4, mov).
+    rotation: degrees by which a player turns the picture counter-clockwise, as phones state it (mp4, mov).
     codec_options, container_options: further FFmpeg options, such as {"g": "10"} and {"movflags": "faststart"}.
     """
     with av.open(f"file:{path}", mode="w", container_options=container_options or {}) as container:
@@ -42,7 +42,7 @@ def write_video(
                 stream.height, stream.width = pixels.shape[:2]
                 stream.pix_fmt = pixel_format
                 quality = {"crf": str(crf), "preset": "veryfast"} if codec in ("libx264", "libx265") else {}
-                if codec == "libx264":  # whose look ahead gives other files from run to run at some widths
+                if codec == "libx264":  # its look-ahead makes the file differ from run to run at some widths
                     quality["rc-lookahead"] = "0"
                 stream.options = quality | (codec_options or {})
                 if rotation:

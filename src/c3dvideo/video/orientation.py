@@ -1,4 +1,4 @@
-"""Turning stored pictures upright, as the display matrix of phone videos says.
+"""Turning stored pictures upright by the display matrix that phones write.
 
 orientation = orientation_of(frame)
 orientation.upright(pixels)                 # uint8 (W, H, 3) for a picture that lies on its side

@@ -4,8 +4,8 @@
     crops = prepare_frame(pixels, CAFFE, views)           # uint8 (1, 3, 112, 112)
     mean = input_mean(CAFFE, mean_volume, views[0])       # float32 (3, 16, 112, 112)
 
-A profile is a named recipe: `CAFFE` is the authors' release, the others are what the ports do. Everything up to the
-crop is uint8 and happens here, frame by frame; the mean, scale and std are applied on the device.
+A profile is a named set of rules: `CAFFE` is that of the authors' release, the others are those of the ports.
+Everything up to the crop is uint8 and happens here, frame by frame; the mean, scale and std are applied on the device.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,12 +40,12 @@ class Profile:
     """How decoded pixels become network input; travels with the weights.
 
     resize: "stretch" makes every frame resize_height x resize_width; "short_side" keeps the aspect ratio and makes the
-        shorter side resize_height (resize_width then says the same number).
+        shorter side resize_height (resize_width must equal it).
     interpolation: "opencv_bilinear" is OpenCV's fixed-point bilinear on uint8, without antialias; "antialias_bilinear"
         is that of PIL.
     crop_top, crop_left: the corner of the centre crop; None is (size - crop_size) // 2.
     mean: "volume" is a (3, T, H, W) array at the size of the resized frame, taken at the crop position, that comes
-        with the weights; else one value a channel in `channel_order`.
+        with the weights; else one value per channel in `channel_order`.
     The input is (pixel * scale - mean) / std, in `channel_order`. Values that do not fit together are a UsageError.
 
     >>> from dataclasses import replace
@@ -86,7 +86,7 @@ class Profile:
         if self.resize == "short_side":
             equal = self.resize_width == self.resize_height
             self._check(equal, "resize_width", f"{self.resize_height}, as resize_height: the shorter side is either")
-            self._check(self.mean != "volume", "mean", "one value a channel: frames of any width have no mean volume")
+            self._check(self.mean != "volume", "mean", "one value per channel: frames of any width have no mean volume")
         if self.mean != "volume":
             self._check(_three_numbers(self.mean), "mean", "'volume' or three numbers")
         self._check(_three_numbers(self.std) and min(self.std) > 0, "std", "three numbers above 0")
@@ -240,7 +240,7 @@ class _Windows(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _windows(profile: Profile, views: tuple[View, ...], height: int, width: int) -> _Windows:
-    """What `prepare_frame` needs to know, which is the same for every frame of a video."""
+    """The geometry of `prepare_frame`, which is the same for every frame of a video."""
     resized, size = profile.resized_size(height, width), profile.crop_size
     corners = tuple(corner(view, resized, size) for view in views)
     tops, lefts = zip(*corners, strict=True)
@@ -274,7 +274,7 @@ def input_mean(profile: Profile, mean_volume: Floats | None, view: View) -> Floa
         raise UsageError(
             f"profile {profile.name!r} subtracts a mean volume (3, T, {size[0]}, {size[1]}), and the weights "
             + ("have none" if mean_volume is None else f"have one of shape {mean_volume.shape}")
-            + "; import them with --mean FILE or choose a profile with a mean a channel, such as caffe_channel_mean"
+            + "; import them with `mean=FILE` or choose a profile with one mean per channel, such as caffe_channel_mean"
         )
     top, left = corner(view, size, profile.crop_size)
     mean = mean_volume[:, :, top : top + profile.crop_size, left : left + profile.crop_size]

@@ -218,7 +218,7 @@ def _paths_in_csv(path: Path) -> Iterator[str]:
 
 
 def _look_up(path: str | Path) -> Literal["folder", "file", "missing"]:
-    """What is at `path`; "file" for what may not be looked at, so that reading it reports why."""
+    """What is at `path`; "file" where permission is missing, so that reading it reports why."""
     try:
         return "folder" if stat.S_ISDIR(Path(path).stat().st_mode) else "file"
     except PermissionError:

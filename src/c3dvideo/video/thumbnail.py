@@ -1,4 +1,4 @@
-"""A small moving picture of a video, for pages that show many.
+"""A small moving picture of a video, for pages that show many videos.
 
 data = moving_thumbnail("a.mp4")          # bytes of an animated WebP
 """
@@ -14,7 +14,7 @@ from c3dvideo.video.decode import open_video
 
 
 def moving_thumbnail(path: str | Path, *, height: int = 72, n_pictures: int = 12, every: int = 4) -> bytes:
-    """An animated WebP of the first frames: `n_pictures` of them, one in `every`, in the video's own pace.
+    """An animated WebP of the first frames: `n_pictures` of them, every `every`-th one, at the speed of the video.
 
     The aspect ratio is kept. Raises DecodeError for a video that cannot be read.
     """

@@ -96,8 +96,8 @@ class Clock:
             return self._following()
         if self._origin is None:
             self._origin = ticks - self._following()
-        # MPEG program streams misstate the times of some frames in a row. They take a detour; the frame whose own time
-        # is ahead again is back on the road.
+        # MPEG program streams misstate the times of some frames in a row. Those get a temporary origin (`_detour`),
+        # until a frame's own time is ahead again.
         for origin in (self._origin, self._detour):
             if origin is not None and self._rises(ticks - origin):
                 self._detour = None if origin == self._origin else origin
