@@ -152,6 +152,8 @@ def check_options(block: Block) -> None:
         for place, word in enumerate(words[1:], start=2):
             command = command.commands[word]
             if not hasattr(command, "commands"):
+                for parameter in command.params:
+                    parameter.callback = None  # it would look for files
                 command.make_context(command.name, words[place:])
                 break
 

@@ -40,6 +40,14 @@ class ClipDataset(TorchDataset[tuple[Tensor, int]]):
     cache: folder for decoded frames, which runs can share; None decodes at every access. workers: threads that decode.
     Attributes: `classes`, the names in the order of the class indices; `problems`, why a video was left out, by path.
     Raises DatasetError when there is no clip, StoreError when the cache cannot be written.
+
+    >>> from c3dvideo import PROFILES
+    >>> clips = ClipDataset("my_videos", split="all", profile=PROFILES["caffe_channel_mean"])
+    >>> len(clips), clips.classes[-1]
+    (120, 'waving_flag')
+    >>> inputs, target = clips[0]
+    >>> inputs.shape, clips.classes[target]
+    (torch.Size([3, 16, 112, 112]), 'approaching_sign')
     """
 
     def __init__(
