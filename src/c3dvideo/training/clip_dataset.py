@@ -34,7 +34,7 @@ class ClipDataset(TorchDataset[tuple[Tensor, int]]):
     random_start: every video is one item instead, whose clip starts at a random frame, drawn anew at every access from
         torch's generator (which DataLoader seeds differently in every worker process).
     profile: how pixels become network input; take that of the network, `network.profile`. mean_volume: its mean clip,
-        `network.mean_volume`, where the profile subtracts one.
+        `network.mean_volume`, where the profile subtracts one; without it nothing is subtracted.
     pixels: yield uint8 (T, 3, H, W) of whole resized frames in the profile's channel order, for augmentation of your
         own. Otherwise items are network input, float32 (3, T, size, size), at the centre crop.
     cache: folder for decoded frames, which runs can share; None decodes at every access. workers: threads that decode.
