@@ -2,7 +2,7 @@
 
     draw_confusion("confusion.png", matrix, ["walk", "run"])
 
-Bottom floor: nothing here knows about videos, networks or files of features. The same arrays give the same bytes.
+Nothing here depends on videos, networks or feature files. The same arrays give the same bytes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What every pixel of a generated clip shows, and where that is going.
+"""What every pixel of a generated clip shows, and its direction of motion.
 
 parts = render_parts(scene, height=56, width=56)               # uint8 (16, 56, 56), numbers into figures.PARTS
 parts, moves = render_maps(scene, height=56, width=56)         # both in one pass; moves are numbers into MOVES
@@ -18,10 +18,10 @@ from c3dvideo.synthetic.scenes import Scene
 from c3dvideo.synthetic.textures import Array
 
 MOVES = ("still", "right", "down right", "down", "down left", "left", "up left", "up", "up right")
-"""Where a pixel of a generated clip is going, by number."""
+"""The direction of motion of a pixel of a generated clip, by number."""
 
 STILL = 0.012
-"""Half frame heights a frame below which something stands still."""
+"""Half frame heights per frame; slower motion counts as still."""
 
 _THING = PARTS.index("thing")
 
@@ -37,7 +37,7 @@ def render_parts(scene: Scene, *, height: int, width: int, frames: slice = slice
 
 @torch.no_grad()
 def render_maps(scene: Scene, *, height: int, width: int, frames: slice = slice(None)) -> Tensor:
-    """`render_parts`, and where that is going by its number in `MOVES`: uint8 (2, T, height, width).
+    """`render_parts`, and the direction of motion by its number in `MOVES`: uint8 (2, T, height, width).
 
     Going means half the way from the frame before to the frame after; at the ends, the way from or to the one
     neighbour there is. Ripples are not followed.

@@ -1,16 +1,16 @@
-"""Motions whose labels live in the order of the frames, and nowhere else.
+"""Motions whose labels depend on the order of the frames only.
 
     order = draw_order("glide", rng)                     # {"horizontal": "left", "rotation": "clockwise", ...}
     movement = move("glide", order, rng, n_frames=16)
 
-Every motion is a set of states and an order of visiting them; a label names the order. Two constructions make sure that
-the set is the same for every label, so that a bag of shuffled frames, or any frame taken at random, says nothing:
+Every motion is a set of states and an order in which they are visited; a label names the order. Two constructions make
+the set equal for every label, so a bag of shuffled frames, or a frame taken at random, does not predict the label:
 
 * reversal: the labels come in pairs, and the clip with all of them flipped is the same clip played backwards;
 * permutation: the T states are visited in another order (k steps at a time round a ring, k and T without common factor;
   up and down through interleaved states; in scrambled order).
 
-Nuisances are exchangeable in time (independent jitter of every frame), so they leave that exact.
+Other variation is exchangeable in time (independent jitter of every frame), so this stays exact.
 """
 
 from collections.abc import Callable
@@ -73,7 +73,7 @@ class Movement:
 
 
 def draw_order(scenario: str, rng: np.random.Generator) -> Order:
-    """Motion labels of a clip of this scenario, uniform over their classes; a task that is absent is not asked."""
+    """Motion labels of a clip of this scenario, uniform over their classes; a clip has no label for an absent task."""
     if scenario == "glide":
         tasks = [task for task in _SIGNS if rng.uniform() < 0.55] or ["horizontal"]
         if "acceleration" in tasks and not {"horizontal", "vertical"} & set(tasks):
@@ -95,11 +95,11 @@ def check_n_frames(n_frames: int) -> None:
 
 
 def move(scenario: str, order: Order, rng: np.random.Generator, *, n_frames: int, n_objects: int = 1) -> Movement:
-    """The movement that these labels name; `rng` decides everything that is not a label.
+    """The motion with these labels; `rng` decides everything that is not a label.
 
     n_frames: a power of two of at least 8, so that cycles of 1, 3 and 5 turns visit the same states.
-    n_objects: at least that many; the first, behind the others, is what the labels speak about; those not needed stand
-    still. Raises UsageError for another number of frames.
+    n_objects: at least that many; the labels are those of the first, which lies behind the others; objects that the
+    scenario does not need stand still. Raises UsageError for another number of frames.
     """
     check_n_frames(n_frames)
     needed = {"strike": 2, "hide": 2, "movers": 3}.get(scenario, 1)
@@ -116,7 +116,7 @@ def move(scenario: str, order: Order, rng: np.random.Generator, *, n_frames: int
 
 
 def _jitter(rng: np.random.Generator, size: tuple[int, ...]) -> Array:
-    """A hand that shakes, or does not: drawn anew in every frame, so it says nothing about their order."""
+    """The shake of a hand-held camera, or none: drawn anew in every frame, so independent of their order."""
     return np.asarray(rng.choice([0.0, 0.01, 0.03]) * rng.normal(size=size))
 
 

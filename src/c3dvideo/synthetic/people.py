@@ -1,11 +1,11 @@
-"""Scenes with people: somebody who does something to a head with a hand and a tool, near or far, alone or not.
+"""Scenes with people: a hand with or without a tool at somebody's head, near or far, with or without others.
 
     scene = draw_people(seed=0, index=17)
     scene.labels                                        # {"shot": "face", "touch": "mouth", "tool": "brush", ...}
 
-What generated shapes do not teach: faces, hair and hands, where on a head a hand is, and what it holds. The labels in
-`PEOPLE_TASKS` can be read off single frames. Where a hand's "frequency" or "rotation" is asked, everything else moves
-independently in every frame, as in `motions`, so these two still live in the order of the frames alone.
+They show what generated shapes lack: faces, hair and hands, the place of a hand on a head, and what it holds. The
+labels in `PEOPLE_TASKS` can be predicted from single frames. Where the "frequency" or "rotation" of a hand is a label,
+everything else moves independently in every frame, as in `motions`, so these two depend on the order of frames only.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from c3dvideo.synthetic import figures
+from c3dvideo.synthetic.canvas import Sprite
 from c3dvideo.synthetic.figures import BEARDS, HAIR, HAIR_COLOURS, HEAD, TOOLS, VIEWS, Person
 from c3dvideo.synthetic.motions import ANGLE, SIZE, STRETCH, Movement, X, Y
 from c3dvideo.synthetic.scenes import PLACES, Scene, any_map, draw_backdrop, draw_defects
@@ -102,7 +103,7 @@ class _Stage:
 
     def __init__(self, rng: np.random.Generator, n_frames: int) -> None:
         self.rng, self.n_frames = rng, n_frames
-        self.sprites: list[figures.Sprite] = []
+        self.sprites: list[Sprite] = []
         self.tracks: list[Any] = []
         self.camera = rng.choice([0.0, 0.01, 0.03]) * rng.normal(size=(n_frames, 2))
 
@@ -117,7 +118,7 @@ class _Stage:
         rate, phase = self.rng.uniform(0.3, 2.5, shape), self.rng.uniform(0, 2 * np.pi, shape)
         return np.sin(2 * np.pi * rate * time + phase)
 
-    def put(self, sprite: figures.Sprite, place: Any, angle: Any, size: Any, stretch: Any = 0.0) -> None:
+    def put(self, sprite: Sprite, place: Any, angle: Any, size: Any, stretch: Any = 0.0) -> None:
         """Add a sprite whose middle is at place (T, 2) in half frame heights, of radius `size`."""
         track = np.zeros((self.n_frames, 7))
         track[:, [X, Y]] = place - self.camera
