@@ -35,13 +35,24 @@ def test_a_picture_is_written_and_repeats_to_the_byte(name: str, tmp_path: Path)
     assert b"</svg>" in vector.read_bytes()
 
 
+def test_the_marks_of_fifty_six_classes_all_differ() -> None:
+    assert len({plots.class_style(index) for index in range(56)}) == 56
+
+
+def test_a_map_of_many_classes_names_each_in_its_legend(tmp_path: Path) -> None:
+    labels = [f"class number {index}" for index in range(60)]
+    plots.draw_scatter(tmp_path / "x.svg", np.random.default_rng(0).normal(size=(60, 2)), labels)
+    drawn = (tmp_path / "x.svg").read_text()
+    assert all(f"<!-- {label} -->" in drawn for label in labels)
+
+
 def test_a_confusion_matrix_that_is_not_square_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="2 classes"):
         plots.draw_confusion(tmp_path / "x.png", np.zeros((2, 3)), ["a", "b"])
 
 
 def test_a_grid_without_a_caption_for_each_picture_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="one caption a picture"):
+    with pytest.raises(UsageError, match="one caption per picture"):
         plots.draw_grid(tmp_path / "x.png", [np.zeros((2, 2, 3), np.uint8)], captions=["a", "b"])
 
 

@@ -25,6 +25,7 @@ _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SUFFIXES = (".png", ".svg")
 _LEGEND_LIMIT = 20
+_LEGEND_ROWS = 25
 
 
 def class_style(index: int) -> tuple[str, str]:
@@ -97,16 +98,18 @@ def draw_curves(
 
 
 def draw_scatter(path: str | Path, points: np.ndarray, labels: Sequence[str], *, title: str = "") -> None:
-    """Draw points (n, 2) coloured by label; beyond 20 labels the legend is left out."""
+    """Draw points (n, 2), with a colour and a marker per label and a legend of all labels."""
     names = sorted(set(labels))
-    figure, axes = _figure(6.4 if len(names) > 1 else 5.0, 5.0, title)
-    for colour, name in zip(_colours(len(names)), names, strict=True):
-        chosen = np.array([label == name for label in labels])
-        x, y = np.asarray(points)[chosen].T
-        axes.scatter(x, y, s=16, color=colour, alpha=0.8, linewidths=0, label=name or "video")
+    columns = -(-len(names) // _LEGEND_ROWS)
+    legend_width = columns * (0.5 + 0.085 * max(map(len, names))) if len(names) > 1 else 0.0
+    figure, axes = _figure(5.0 + legend_width, 5.0, title)
+    for index, name in enumerate(names):
+        colour, marker = class_style(index)
+        x, y = np.asarray(points)[np.array([label == name for label in labels])].T
+        axes.scatter(x, y, s=20, color=colour, marker=marker, alpha=0.85, linewidths=0, label=name or "video")
     axes.set(xticks=[], yticks=[])
-    if 1 < len(names) <= _LEGEND_LIMIT:
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if len(names) > 1:
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns)
     _save(figure, path)
 
 
@@ -115,7 +118,7 @@ def draw_grid(
 ) -> None:
     """Draw uint8 RGB pictures (H, W, 3) in rows of `columns`, each under its caption."""
     if not len(pictures) or (captions and len(captions) != len(pictures)):
-        raise UsageError(f"a grid takes one caption a picture, or none; got {len(pictures)} and {len(captions)}")
+        raise UsageError(f"a grid takes one caption per picture, or none; got {len(pictures)} and {len(captions)}")
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     height, width = np.asarray(pictures[0]).shape[:2]
