@@ -357,7 +357,7 @@ def test_a_run_of_an_older_version_is_resumed(tmp_path: Path, videos: Dataset) -
     torch.save(checkpoint, tmp_path / "run/checkpoints/last.ckpt")
     assert training.train(videos, tmp_path / "run", resume=True, **once).metrics["updates"] == 1
     (tmp_path / "run/recipe.json").write_text('{"recipe": ')
-    with pytest.raises(UsageError, match=r"recipe\.json cannot be read"):
+    with pytest.raises(UsageError, match=r"recipe\.json, line 1, is not the settings of a run: it is not JSON"):
         training.train(videos, tmp_path / "run", resume=True, **once)
 
 

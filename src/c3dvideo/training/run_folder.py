@@ -46,12 +46,13 @@ def held(out: Path) -> Iterator[None]:
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / LOCK)
-    with suppress(NotImplementedError):  # a file system without locks: two runs there are not noticed
+    # NotImplementedError: a file system without locks; two runs there are not noticed.
+    with suppress(NotImplementedError), writing(out / LOCK):
         try:
-            with writing(out / LOCK):
-                lock.acquire(timeout=0)
-        except Timeout as taken:
-            raise UsageError(f"another process is training in {out}; wait for it, or choose another `out=`") from taken
+            lock.acquire(timeout=0)
+        except Timeout as taken:  # which is an OSError
+            text = f"another process is training in {out}; wait for it, or choose another `out=`"
+            raise UsageError(text) from taken
     try:
         yield
     finally:
