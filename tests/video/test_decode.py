@@ -566,16 +566,32 @@ def test_a_lost_transport_packet_is_damage(tmp_path: Path, frames: list[np.ndarr
     assert n_noticed > 0.8 * len(places)
 
 
-def test_a_broadcast_that_is_recorded_from_its_middle(tmp_path: Path, frames: list[np.ndarray]) -> None:
-    """What comes before the first key frame cannot be decoded and is no damage."""
-    write_video(tmp_path / "a.ts", frames * 2, codec_options={"g": "10", "bf": "0"})
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"g": "10", "bf": "0"}),
+        ("libx264", {"x264-params": "open-gop=1:keyint=10:min-keyint=10:bframes=2:b-adapt=0:scenecut=0"}),
+        (
+            "libx265",
+            {"x265-params": "log-level=none:open-gop=1:keyint=10:min-keyint=10:bframes=2:b-adapt=0:scenecut=0"},
+        ),
+        ("mpeg2video", {"g": "10", "bf": "2"}),
+    ],
+)
+def test_a_broadcast_that_is_recorded_from_its_middle(
+    tmp_path: Path, frames: list[np.ndarray], codec: str, options: dict[str, str]
+) -> None:
+    """What comes before the first key frame, in the file or in time, cannot be decoded and is no damage."""
+    write_video(tmp_path / "a.ts", frames * 2, codec=codec, codec_options=options)
     content = (tmp_path / "a.ts").read_bytes()
     packets = [content[at : at + 188] for at in range(0, len(content), 188)]
-    (tmp_path / "b.ts").write_bytes(b"".join(packets[:3] + packets[len(packets) // 3 :]))
-    whole, found = read(tmp_path / "a.ts"), read(tmp_path / "b.ts")
-    assert 10 <= len(found) < 40
-    for frame, expected in zip(found, whole[-len(found) :], strict=True):
-        np.testing.assert_array_equal(frame.pixels, expected.pixels)
+    whole = read(tmp_path / "a.ts")
+    for share in (0.2, 0.33, 0.5):
+        (tmp_path / "b.ts").write_bytes(b"".join(packets[:3] + packets[int(share * len(packets)) :]))
+        found = read(tmp_path / "b.ts")
+        assert 10 <= len(found) < 40
+        for frame, expected in zip(found[5:], whole[5 - len(found) :], strict=True):
+            np.testing.assert_array_equal(frame.pixels, expected.pixels)
 
 
 def test_the_headers_of_a_joined_theora_file_are_no_damage(tmp_path: Path) -> None:

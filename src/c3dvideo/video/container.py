@@ -118,13 +118,14 @@ def open_url(url: str, damaged: Damaged, *, path: Path | None = None, stall_seco
         raise
     # One thread per video: two gained a tenth at most, and the network needs the other cores.
     stream.codec_context.thread_count = 1
-    strictness = {} if live else {"err_detect": error_detection(stream.name)}
+    joins = bool(container.format.flags & _AVFMT_TS_DISCONT)
+    strictness = {} if live else {"err_detect": error_detection(stream.name, may_begin_anywhere=joins)}
     stream.codec_context.options = _LIMITS | strictness
     return OpenStream(
         container=container,
         stream=stream,
         fps=_frames_per_second(stream),
-        joins=bool(container.format.flags & _AVFMT_TS_DISCONT),
+        joins=joins,
         is_live=live,
         path=path,
         stall_seconds=stall_seconds,
