@@ -510,8 +510,26 @@ def test_an_interrupted_recording_of_unknown_size(
     tmp_path: Path, frames: list[np.ndarray], codec: str, share: float
 ) -> None:
     write_video(tmp_path / "a.mkv", frames, codec=codec, container_options={"live": "1"})
+    cut(tmp_path / "a.mkv", share)
     with pytest.raises(DecodeError, match=r"\(File ended prematurely\)"):
-        read(cut(tmp_path / "a.mkv", share))
+        read(tmp_path / "a.mkv")
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_frames_before_the_end_of_an_interrupted_recording_have_no_gap(
+    tmp_path: Path, frames: list[np.ndarray], share: float
+) -> None:
+    """Where B-frames are cut off, the decoder still holds a later frame, which must not follow the last good one."""
+    write_video(tmp_path / "a.mkv", frames, container_options={"live": "1"})
+    whole = read(tmp_path / "a.mkv")
+    found: list[Frame] = []
+    with open_video(cut(tmp_path / "a.mkv", share), damaged="keep") as video, pytest.raises(DecodeError):
+        for frame in video.frames():
+            found.append(frame)
+    assert 5 < len(found) < 20
+    for frame, expected in zip(found, whole, strict=False):
+        assert frame.seconds == expected.seconds
+        np.testing.assert_array_equal(frame.pixels, expected.pixels)
 
 
 @pytest.mark.parametrize(
