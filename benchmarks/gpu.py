@@ -160,7 +160,7 @@ def decoding_alone(network: C3D, paths: Sequence[Path], *, n_frames: int, n_deco
             if message is not None and isinstance(message[1], Filled):
                 started = started or perf_counter()
                 n_clips += 1
-                decoders.release(message[1].slot)
+                decoders.release([message[1].slot])
     return 16 * n_clips / (perf_counter() - started)
 
 
