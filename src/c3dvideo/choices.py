@@ -51,6 +51,7 @@ Optimizer = Literal["adamw", "sgd", "release"]
 Schedule = Literal["cosine", "step"]
 PretrainPrecision = Literal["auto", "fp32", "bf16"]
 TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+TeacherTargets = Literal["auto", "views", "cached"]  # of distillation
 
 # Evaluation.
 Classifier = Literal["svm", "network"]

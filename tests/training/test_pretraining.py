@@ -106,7 +106,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: 
     settings = dataclasses.replace(TINY, still_steps=3, n_steps=3)
     monkeypatch.setattr(gradients, "_CHECKPOINT_EVERY", 2)
     # The head is fitted after the part that resumes.
-    monkeypatch.setattr("c3dvideo.training.pretraining.pretraining_run._fit_head", lambda *args: None)
+    monkeypatch.setattr("c3dvideo.training.pretraining.pretraining_run.fit_head", lambda *args: None)
     monkeypatch.setattr(gradients, "batches", lambda *args, **kwargs: batches(*args, **kwargs, n_workers=0))
     whole = weights_of(pretrain(tmp_path / "whole", settings=settings, device="cpu"))
 

@@ -48,6 +48,7 @@ GROUPS: tuple[str, ...] = (
     "dataset_commands",
     "training_commands",
     "synthetic_commands",
+    "distil_command",
     "demo_command",
     "probe_commands",
     "evaluation_commands",

@@ -54,7 +54,8 @@ class C3D(
     last_layer: name of the last layer in the state dict; its activation is always called "fc8".
 
     What is needed to feed and read the network travels with it: `profile` and `mean_volume` (how pixels become
-    input), `classes` (one name an output, or empty), `provenance` (where the weights came from).
+    input), `descriptor_mean` (the mean L2-normalised fc6 of the training clips, or None: subtract it from descriptors
+    before comparing them), `classes` (one name an output, or empty), `provenance` (where the weights came from).
 
     >>> network = C3D(num_classes=5, stages=((4,), (4,), (8, 8), (8, 8), (8, 8)), fc_width=16).eval()
     >>> clips = torch.zeros(2, 3, 16, 112, 112)
@@ -94,6 +95,7 @@ class C3D(
         _check_architecture(self.architecture)
         self.profile: Profile = CAFFE
         self.mean_volume: np.ndarray[Any, np.dtype[np.float32]] | None = None
+        self.descriptor_mean: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self.classes: tuple[str, ...] = ()
         self.provenance: dict[str, Any] = {}
 

@@ -3,9 +3,10 @@
     network = load_folder(C3D, "my_weights")
     save_folder(network, "copy")
 
-The safetensors file holds the state dict under its own names and, where the profile needs one, the mean volume under
-"mean_volume". The config holds `architecture` (the arguments of C3D), `classes`, `profile` (every field), `provenance`
-and `sha256` (one per array, of its float32 bytes in C order), which is compared on every load.
+The safetensors file holds the state dict under its own names, where the profile needs one the mean volume under
+"mean_volume", and optionally the mean descriptor of the training clips under "descriptor_mean". The config holds
+`architecture` (the arguments of C3D), `classes`, `profile` (every field), `provenance` and `sha256` (one per array, of
+its float32 bytes in C order), which is compared on every load.
 """
 
 import hashlib
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from c3dvideo.network.c3d import C3D
 
 MODEL, CONFIG, MEAN = "model.safetensors", "config.json", "mean_volume"
+DESCRIPTOR_MEAN = "descriptor_mean"
+"""Mean of L2-normalised fc6 features, (fc6's width,). No activation depends on it, so neither does the fingerprint."""
+BESIDE_WEIGHTS = (MEAN, DESCRIPTOR_MEAN)
+"""Arrays of a weights folder that are no weights."""
 EMBEDDED = Path(__file__).parent / "embedded"
 HUB_SECONDS = 5.0
 """How long the model hub may take to answer at all."""
@@ -50,7 +55,10 @@ def save_folder(network: "C3D", directory: str | Path, *, precision: StoredPreci
     """
     directory = Path(directory)
     dtype = torch.float16 if precision == "fp16" else torch.float32
-    tensors = {name: array.to(dtype) for name, array in _arrays(network).items()}
+    arrays = _arrays(network)
+    if network.descriptor_mean is not None:
+        arrays[DESCRIPTOR_MEAN] = torch.from_numpy(np.ascontiguousarray(network.descriptor_mean, np.float32))
+    tensors = {name: array.to(dtype) for name, array in arrays.items()}
     config = {
         "architecture": network.architecture,
         "classes": list(network.classes),
@@ -206,10 +214,16 @@ def assemble(
     faults = array_faults({name: tuple(array.shape) for name, array in network.state_dict().items()}, tensors)
     if faults:
         raise WeightsError(f"{source} does not fit its network: {'; '.join(faults)}")
-    network.load_state_dict({name: array for name, array in tensors.items() if name != MEAN}, assign=True)
+    network.load_state_dict({name: array for name, array in tensors.items() if name not in BESIDE_WEIGHTS}, assign=True)
     if MEAN in tensors and (tensors[MEAN].ndim != 4 or len(tensors[MEAN]) != 3):
         raise WeightsError(f"{source}: the mean volume is {tuple(tensors[MEAN].shape)}, expected (3, T, H, W)")
     network.mean_volume = tensors[MEAN].numpy() if MEAN in tensors else None
+    width = (network.fc6.out_features,)
+    if DESCRIPTOR_MEAN in tensors and tuple(tensors[DESCRIPTOR_MEAN].shape) != width:
+        raise WeightsError(
+            f"{source}: the descriptor mean is {tuple(tensors[DESCRIPTOR_MEAN].shape)}, expected {width}"
+        )
+    network.descriptor_mean = tensors[DESCRIPTOR_MEAN].numpy() if DESCRIPTOR_MEAN in tensors else None
     return network.eval()
 
 
@@ -217,9 +231,9 @@ def array_faults(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, 
     """One sentence for every array that is missing, unknown, of another shape, or not finite."""
     faults = [f"{name} is missing" for name in expected if name not in tensors]
     for name, array in tensors.items():
-        if name not in expected and name != MEAN:
+        if name not in expected and name not in BESIDE_WEIGHTS:
             faults.append(f"{name} {tuple(array.shape)} belongs to another network")
-        elif name != MEAN and tuple(array.shape) != expected[name]:
+        elif name not in BESIDE_WEIGHTS and tuple(array.shape) != expected[name]:
             faults.append(f"{name} is {tuple(array.shape)}, expected {expected[name]}")
         elif not (finite := torch.isfinite(array)).all():
             faults.append(f"{name} holds {int((~finite).sum())} values that are not finite")

@@ -17,7 +17,16 @@ from torch import Tensor
 
 from c3dvideo.errors import UsageError, WeightsError
 from c3dvideo.network.c3d import C3D
-from c3dvideo.network.folder import MEAN, array_faults, digests, fingerprint, load_folder, read_config, read_tensors
+from c3dvideo.network.folder import (
+    BESIDE_WEIGHTS,
+    MEAN,
+    array_faults,
+    digests,
+    fingerprint,
+    load_folder,
+    read_config,
+    read_tensors,
+)
 from c3dvideo.video.preprocess import Profile
 
 
@@ -70,18 +79,18 @@ def check_folder(directory: str | Path, *, against: str | Path | None = None) ->
             std=float(tensors[name].std(correction=0)),
             sha256=digest,
             recorded=recorded.get(name) == digest,
-            same=None if other is None or name == MEAN else other.get(name) == digest,
+            same=None if other is None or name in BESIDE_WEIGHTS else other.get(name) == digest,
         )
         for name, digest in digests(tensors).items()
     )
     faults = _config_faults(config, tensors)
     faults += [f"{name} is not the array that the config was written for" for name in _names(arrays, "recorded")]
     faults += [f"{name} is not the array of {against}" for name in _names(arrays, "same")]
-    faults += [f"{name} of {against} is missing" for name in (other or {}).keys() - {MEAN} - tensors.keys()]
+    faults += [f"{name} of {against} is missing" for name in (other or {}).keys() - {*BESIDE_WEIGHTS} - tensors.keys()]
     return WeightsReport(
         folder=str(directory),
         fingerprint=None if faults else fingerprint(load_folder(C3D, directory)),
-        n_parameters=sum(array.numel() for name, array in tensors.items() if name != MEAN),
+        n_parameters=sum(array.numel() for name, array in tensors.items() if name not in BESIDE_WEIGHTS),
         profile=config["profile"].get("name"),
         faults=tuple(faults),
         arrays=arrays,

@@ -115,30 +115,44 @@ class _Run:
                         log.write(json.dumps(row) + "\n")
 
     def _loss(self, kind: Kind, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of one step, and what is found in it, see `Heads`."""
-        settings = self.settings
-        clips, maps, labels, scenes = (x.to(self.device) for x in (batch.clips, batch.maps, batch.labels, batch.scenes))
-        generator = torch.Generator(self.device).manual_seed(100_000 * settings.seed + step)
-        torch.manual_seed(100_000 * settings.seed + step)  # of the dropout in the heads
-        pairs = [random_view(clips, maps, crop=settings.crop, generator=generator) for _ in range(2)]
-        views, shown = (torch.cat(each) for each in zip(*pairs, strict=True))
-        seen = {}
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            for name, value in _STEPS[kind](self.network, views):
-                if name in self.heads.map_layers:
-                    seen[name] = torch.relu(value)
-                elif name == "pool5":
-                    seen[name] = value
-            losses, found = self.heads(
-                seen, shown, labels.repeat(2, 1), scenes.repeat(2), temperature=settings.temperature
-            )
-        weights = {
-            "parts": settings.part_weight,
-            "moves": settings.move_weight,
-            "labels": settings.label_weight,
-            "contrast": settings.contrast_weight,
-        }
-        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(), found
+        """The loss of one step, see `batch_loss`."""
+        return batch_loss(self.network, self.heads, self.settings, kind, batch, step=step, device=self.device)
+
+
+def batch_loss(
+    network: C3D,
+    heads: Heads,
+    settings: PretrainSettings,
+    kind: Kind,
+    batch: Batch,
+    *,
+    step: int,
+    device: torch.device,
+) -> tuple[Tensor, dict[str, float]]:
+    """The weighted loss of two views of every clip of a batch, and what is found in it, see `Heads`.
+
+    step: its number, from which the views and the dropout in the heads come.
+    """
+    clips, maps, labels, scenes = (x.to(device) for x in (batch.clips, batch.maps, batch.labels, batch.scenes))
+    generator = torch.Generator(device).manual_seed(100_000 * settings.seed + step)
+    torch.manual_seed(100_000 * settings.seed + step)  # of the dropout in the heads
+    pairs = [random_view(clips, maps, crop=settings.crop, generator=generator) for _ in range(2)]
+    views, shown = (torch.cat(each) for each in zip(*pairs, strict=True))
+    seen = {}
+    with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        for name, value in _STEPS[kind](network, views):
+            if name in heads.map_layers:
+                seen[name] = torch.relu(value)
+            elif name == "pool5":
+                seen[name] = value
+        losses, found = heads(seen, shown, labels.repeat(2, 1), scenes.repeat(2), temperature=settings.temperature)
+    weights = {
+        "parts": settings.part_weight,
+        "moves": settings.move_weight,
+        "labels": settings.label_weight,
+        "contrast": settings.contrast_weight,
+    }
+    return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(), found
 
 
 def steps_of_clips(network: C3D, clips: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -62,7 +62,7 @@ def _pretrain(out: Path, settings: PretrainSettings, device: torch.device) -> C3
     _fit_convolutions(network, out, settings)
     if settings.still_steps or settings.n_steps:
         network = learn(network, out, settings, _clips(settings, 3), device)
-    _fit_head(network, settings, device)
+    fit_head(network, settings, device)
     network.provenance = {
         "source": "c3dvideo pretrain: generated clips only, no real picture or video",
         "recipe": json.loads(json.dumps(asdict(settings))),
@@ -117,8 +117,8 @@ def _fit_convolutions(network: C3D, out: Path, settings: PretrainSettings) -> No
 
 
 @torch.no_grad()
-def _fit_head(network: C3D, settings: PretrainSettings, device: torch.device) -> None:
-    """Fit fc6 and fc7 on clips of the mixture and fc8 on the everyday classes."""
+def fit_head(network: C3D, settings: PretrainSettings, device: torch.device, *, keep_fc6: bool = False) -> None:
+    """Fit fc6 and fc7 on clips of the mixture and fc8 on the everyday classes, in place; keep_fc6: fc6 was learned."""
     scenes = _scenes(settings, 1, settings.fc_clips)
     everyday = [
         everyday_scene(name, seed=settings.seed, index=index, n_frames=16, fps=16)
@@ -134,7 +134,8 @@ def _fit_head(network: C3D, settings: PretrainSettings, device: torch.device) ->
     x = torch.cat(pool5)
     network.cpu()
     mixture = slice(settings.fc_clips)
-    gather_layer(network.fc6, x[mixture])
+    if not keep_fc6:
+        gather_layer(network.fc6, x[mixture])
     x = torch.relu(network.fc6(x))
     generator = torch.Generator().manual_seed(1000 * settings.seed + 500)
     fit_layer(network.fc7, x[mixture], generator=generator, ridge=0.1, n_directions=settings.n_directions)
