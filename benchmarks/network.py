@@ -23,6 +23,8 @@ from c3dvideo.network.c3d import C3D, c3d
 EAGER = "PyTorch eager, as the ports run it"
 OURS = "c3dvideo, compiled"
 GFLOP_A_CLIP = 2 * 38.5
+OPENVINO_DEFAULT = "OpenVINO, its default precision"
+DEFAULT_TOLERANCE = 3e-2  # of bfloat16
 TOLERANCE = 1e-4
 
 Run = Callable[[Tensor], Tensor]
@@ -75,7 +77,7 @@ def _compare(section: str, batch: int, *, rounds: int, clock: Callable[[], float
         expected = ways[EAGER](clips)
         for name, run in ways.items():
             distance = float((run(clips) - expected).norm() / expected.norm())
-            if not distance < TOLERANCE:
+            if not distance < (DEFAULT_TOLERANCE if name == OPENVINO_DEFAULT else TOLERANCE):
                 raise SystemExit(f"{name} computes something else: relative L2 distance {distance:.2g} to eager")
             yield Row(section=section, name=f"distance of {name}", value=distance, unit="relative L2")
         runs: dict[str, Callable[[], object]] = {name: partial(run, clips) for name, run in ways.items()}
@@ -132,13 +134,11 @@ def _exported(cut: nn.Module, clips: Tensor) -> Iterator[tuple[str, Run]]:
             import openvino
         except ImportError:
             return
-        exact = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        }
-        model = openvino.Core().compile_model(str(path), "CPU", exact)
-        yield "OpenVINO", lambda x: torch.from_numpy(np.array(model(x.numpy())[0]))
+        threads = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        # Its default is bfloat16 where the processor multiplies that: what a user gets who sets nothing.
+        for name, precision in (("OpenVINO", {"INFERENCE_PRECISION_HINT": "f32"}), (OPENVINO_DEFAULT, {})):
+            model = openvino.Core().compile_model(str(path), "CPU", {**threads, **precision})
+            yield name, lambda x, model=model: torch.from_numpy(np.array(model(x.numpy())[0]))
 
 
 def measure_overlap(*, quick: bool) -> Iterator[Row]:
