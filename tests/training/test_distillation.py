@@ -161,7 +161,8 @@ def test_cached_targets_equal_those_of_views_on_smooth_pictures(
     kept_vectors, kept_maps = teacher_once(toy_teacher(), media, device=CPU)(batch)
     assert (vectors - kept_vectors).abs().max() < 0.04
     assert (maps - kept_maps).abs().mean() < 0.04
-    assert vectors.std(0).min() > 0.08, "the targets differ by more than the tolerance"
+    agreement = torch.corrcoef(torch.stack([vectors.flatten(), kept_vectors.flatten()]))[0, 1]
+    assert agreement > 0.98, "views differ by much more than the tolerance"
 
 
 def test_the_teacher_runs_once_per_content(
