@@ -515,21 +515,35 @@ def test_an_interrupted_recording_of_unknown_size(
         read(tmp_path / "a.mkv")
 
 
-@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
-def test_frames_before_the_end_of_an_interrupted_recording_have_no_gap(
-    tmp_path: Path, frames: list[np.ndarray], share: float
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("live.mkv", {"container_options": {"live": "1"}}),
+        ("a.mkv", {}),
+        ("a.avi", {"codec": "mpeg4", "codec_options": {"bf": "2", "g": "12"}}),
+        ("fast.mp4", {"container_options": {"movflags": "faststart"}}),
+        ("a.flv", {}),
+        ("a.ogv", {"codec": "libvpx"}),
+    ],
+)
+def test_frames_before_a_cut_have_no_gap(
+    tmp_path: Path, frames: list[np.ndarray], name: str, options: dict[str, object]
 ) -> None:
     """Where B-frames are cut off, the decoder still holds a later frame, which must not follow the last good one."""
-    write_video(tmp_path / "a.mkv", frames, container_options={"live": "1"})
-    whole = read(tmp_path / "a.mkv")
-    found: list[Frame] = []
-    with open_video(cut(tmp_path / "a.mkv", share), damaged="keep") as video, pytest.raises(DecodeError):
-        for frame in video.frames():
-            found.append(frame)
-    assert 5 < len(found) < 20
-    for frame, expected in zip(found, whole, strict=False):
-        assert frame.seconds == expected.seconds
-        np.testing.assert_array_equal(frame.pixels, expected.pixels)
+    write_video(tmp_path / name, frames, **options)  # type: ignore[arg-type]
+    whole, content = read(tmp_path / name), (tmp_path / name).read_bytes()
+    counts = []
+    for share in np.linspace(0.5, 0.95, 12):
+        (tmp_path / name).write_bytes(content[: int(share * len(content))])
+        found: list[Frame] = []
+        with open_video(tmp_path / name, damaged="keep") as video, pytest.raises(DecodeError, match="cut short"):
+            for frame in video.frames():
+                found.append(frame)
+        counts.append(len(found))
+        for frame, expected in zip(found, whole, strict=False):
+            assert frame.seconds == expected.seconds
+            np.testing.assert_array_equal(frame.pixels, expected.pixels)
+    assert counts == sorted(counts) and 0 < counts[-1] < 20
 
 
 @pytest.mark.parametrize(

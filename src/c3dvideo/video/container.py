@@ -209,7 +209,8 @@ def decoded_frames(opened: OpenStream, clock: Clock) -> Iterator[Any]:
                 packet = packets.next(log)
             except (FFmpegError, TimeoutError) as error:
                 raise inspector.error(_reason(error, opened.stall_seconds)) from error
-            if packet is None:
+            # Of a file that is cut short, the decoder may hold a later frame than the next one, so it stays there.
+            if packet is None or (opened.problem is not None and not packet.size):
                 break
             clock.add(packet)
             try:
