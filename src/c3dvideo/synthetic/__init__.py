@@ -1,4 +1,4 @@
-"""Endless series of generated clips with motion labels that need time and independent appearance labels.
+"""Generated clips in unlimited number: motion labels depend on frame order, appearance labels do not.
 
     from c3dvideo import synthetic
 
@@ -6,7 +6,7 @@
     clip = synthetic.render([scene], height=112, width=112)      # uint8 (1, 3, 16, 112, 112), RGB
     synthetic.write_dataset("videos", clips_per_class=8, seed=0)  # real mp4 files of everyday motions
 
-`motions` explains why no frame and no bag of frames predicts a motion label.
+See `motions` for why neither a single frame nor a bag of frames predicts a motion label.
 """
 
 from c3dvideo.synthetic.everyday import EVERYDAY, everyday_scene

@@ -24,7 +24,7 @@ Sprite = tuple[Array, np.ndarray[Any, np.dtype[np.uint8]]]
 
 
 class Canvas:
-    """A sprite in the making; `names` are the parts that its pixels may show, by number."""
+    """A sprite that is painted layer by layer. `names` lists its possible parts; the part map holds their indices."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
@@ -32,7 +32,7 @@ class Canvas:
         self.parts = np.zeros((SPRITE_SIZE, SPRITE_SIZE), np.uint8)
 
     def paint(self, opacity: Any, colour: Colour, part: str | None) -> None:
-        """Lay a colour, (3, 1, 1) or (3, 96, 96), over what is there; `part` is what it shows, None for no change."""
+        """Paint a colour, (3, 1, 1) or (3, 96, 96), over the sprite. `part` is its name; None keeps the part map."""
         covered = self.picture[3]
         total = opacity + covered * (1 - opacity)
         share = opacity / np.maximum(total, 1e-6)
@@ -40,7 +40,7 @@ class Canvas:
         self.picture[:3] += share * (np.clip(colour, 0, 1) - self.picture[:3])
         self.picture[3] = total
         if part is not None:
-            # Below 0.4 a stroke is a shade on what lies under it, and does not change what the pixel shows.
+            # A faint stroke only shades the part under it, so the pixel keeps that part.
             self.parts[opacity > 0.4] = self._names.index(part)
 
 
@@ -50,7 +50,7 @@ def hsv(hue: float, saturation: float, value: float) -> Array:
 
 
 def soft(field: Any, sharpness: float = 35.0) -> Any:
-    """Opacity of a distance-like field: 1 inside, 0 outside, a ramp 2 / sharpness wide between."""
+    """Opacity of a distance-like field: 1 inside, 0 outside, with a linear edge of width 2 / sharpness."""
     return np.clip(0.5 + 0.5 * sharpness * field, 0, 1)
 
 
@@ -61,7 +61,7 @@ def ellipse(x: float, y: float, wide: float, tall: float, power: float = 2.0) ->
 
 
 def box(x: float, y: float, wide: float, tall: float, corner: float) -> Any:
-    """Distance field of a box with rounded corners, positive inside; wide and tall are half its sides."""
+    """Distance field of a box with rounded corners, positive inside; wide and tall are half its side lengths."""
     across, along = np.abs(X - x) - wide + corner, np.abs(Y - y) - tall + corner
     outside = np.hypot(np.maximum(across, 0), np.maximum(along, 0))
     return corner - outside - np.minimum(np.maximum(across, along), 0)

@@ -1,9 +1,9 @@
-"""Scenes that look like something everybody knows: a swinging pendulum, a waving flag, a camera that pans.
+"""Scenes with everyday motions: a swinging pendulum, a waving flag, a panning camera.
 
     scene = everyday_scene("bouncing ball", seed=0, index=3, n_frames=50, fps=25)
 
-For demonstrations and tests of the whole path from file to classifier. The background, the colours and the pace are
-drawn anew for every clip; the class is in the motion, and for some classes in the look as well, as in real video.
+For demonstrations and end-to-end tests, from file to classifier. Background, colours and pace differ in every clip.
+Motion determines the class. Some classes also differ in appearance, as in real video.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Tracks = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def everyday_scene(name: str, *, seed: int, index: int, n_frames: int = 50, fps: int = 25) -> Scene:
-    """Clip `index` of a class of `EVERYDAY`; a pure function of its arguments. Raises UsageError for another name."""
+    """Scene `index` of a class in `EVERYDAY`; a pure function of its arguments. Raises UsageError for another name."""
     if name not in _CLASSES:
         raise UsageError(f"unknown everyday class: {name}; there are {', '.join(EVERYDAY)}")
     rng = np.random.default_rng([seed, index, EVERYDAY.index(name), 25])
@@ -42,7 +42,7 @@ def _thing(rng: np.random.Generator, shape: str, **look: Any) -> Array:
 
 
 def _stage(n_objects: int, seconds: Tracks) -> tuple[Tracks, Tracks]:
-    """Tracks of things that stand in the middle, and of a camera that stands still."""
+    """The tracks (n_objects, T, 7) of still objects in the middle, and the track (T, 2) of a still camera."""
     return np.zeros((n_objects, len(seconds), 7)), np.zeros((len(seconds), 2))
 
 

@@ -1,10 +1,10 @@
-"""Drawn people and what they hold: sprites of heads, mouths, bodies, arms and tables, with a map of their parts.
+"""Sprites of drawn people and tables: heads, mouths, bodies and arms, each with a map of its parts.
 
     person = draw_person(rng)
     picture, parts = head(person, rng)                  # (4, 96, 96) RGB and opacity in 0..1; uint8 (96, 96) into PARTS
 
-Cartoons, not portraits: ellipsoids in one light, streaked hair, features that shift when the head turns. Nothing here
-is taken from a picture of anybody.
+The people are cartoons: ellipsoids under one light, streaked hair, and features that shift when the head turns. No
+photograph of a person was used.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from c3dvideo.synthetic.shapes import SPRITE_SIZE
 from c3dvideo.synthetic.textures import MAP_SIZE, Array, colourise, palette, spectral_noise
 
 PARTS = ("background", "thing", "skin", "hair", "eye", "mouth", "beard", "hand", "tool", "clothes", "flame")
-"""What a pixel of a generated clip shows, by number."""
+"""Names of the parts that a pixel can show; a part map holds their indices."""
 
 HEAD = 0.6
-"""Half the height of a head in its sprite, whose own half height is 1."""
+"""Half the height of a head, where half the height of its sprite is 1."""
 
 HAIR = ("none", "short", "long", "tied")
 HAIR_COLOURS = {
@@ -40,8 +40,8 @@ TOOLS = ("nothing", "stick", "brush", "box", "scissors", "pad")
 class Person:
     """The appearance of one person; colours are RGB (3,) in 0..1.
 
-    turn: -1 (faces the left of the picture) to 1. light: unit vector towards the lamp. ambient: share of undirected
-    light. width: of the head, as a share of its height.
+    turn: -1 (faces the left of the picture) to 1 (the right). light: unit vector towards the lamp.
+    ambient: share of undirected light. width: width of the head, as a share of its height.
     """
 
     view: str
@@ -60,14 +60,14 @@ class Person:
 
 
 def draw_person(rng: np.random.Generator) -> Person:
-    """A random person; frontal views, hair and bare chins are more frequent than the others."""
+    """A random person. Frontal views, hair and bare chins are the most frequent."""
     view = str(rng.choice(VIEWS, p=(0.5, 0.2, 0.2, 0.1)))
     turn = {"frontal": rng.uniform(-0.35, 0.35), "left": -rng.uniform(0.4, 1.0), "right": rng.uniform(0.4, 1.0)}
     hair_colour = str(rng.choice(list(HAIR_COLOURS), p=(0.3, 0.3, 0.2, 0.1, 0.1)))
     hue, saturation, value = HAIR_COLOURS[hair_colour]
-    # Half of the draws are light skin, the others of any value: a uniform draw alone would give few light ones.
+    # Half of the draws are light skin, the others have any value: a uniform draw alone would give few light ones.
     skin = hsv(rng.uniform(0.02, 0.085), rng.uniform(0.2, 0.6), rng.choice([rng.uniform(0.65, 1), rng.uniform(0.3, 1)]))
-    # y points down in the picture and z towards the viewer: the lamp is most often above and in front.
+    # y points down and z towards the viewer. The mean puts the lamp above and in front, the most frequent case.
     light = rng.normal(size=3) * (1, 0.7, 0.4) + (0, -0.4, 0.8)
     return Person(
         view=view,
@@ -95,6 +95,7 @@ def head(person: Person, rng: np.random.Generator) -> Sprite:
     hair_tone = _lit(person, person.hair_tone, wide * 1.2, tall * 1.15) * (1 + rng.uniform(0.1, 0.4) * streaks)
     behind = person.view == "behind"
     reach = {"none": 1.0, "short": rng.uniform(1.06, 1.2), "long": rng.uniform(1.1, 1.3), "tied": 1.1}[person.hair]
+    # The hair shifts against the turn, since its centre lies behind that of the face.
     lock = -0.25 * person.turn * wide
     cap = ellipse(lock, -0.08 * tall, wide * reach, tall * reach * 0.98)
     if person.hair == "long":
@@ -105,9 +106,10 @@ def head(person: Person, rng: np.random.Generator) -> Sprite:
         knot = rng.uniform(0.14, 0.24)
         cap = np.maximum(cap, ellipse(lock - person.turn * wide, -tall * rng.uniform(0.6, 1.1), knot, knot))
     if person.hair != "none":
-        # Hair behind the face comes first and darker; the hair in front of it is painted over the face below.
+        # Hair behind the face is painted first, and darker because it lies in shadow. The front hair covers the face.
         canvas.paint(soft(cap), 0.8 * hair_tone, "hair")
     if person.hair != "long":
+        # Ears come before the face, so that the face covers their inner half.
         for side in (-1, 1):
             ear = ellipse(side * wide - 0.35 * person.turn * wide, 0.02, 0.08, 0.14)
             canvas.paint(soft(ear), 0.85 * tone, "skin")
@@ -118,7 +120,7 @@ def head(person: Person, rng: np.random.Generator) -> Sprite:
             _paint_beard(canvas, person, rng, face)
         _paint_features(canvas, person, rng, face)
     if person.hair != "none" or behind:
-        # A slanted hair line, so that straight and parted hair both occur.
+        # The slant of the hair line is random, so that straight and parted hair both occur.
         line = -rng.uniform(0.3, 0.6) * tall + rng.uniform(-0.2, 0.5) * np.abs(X - lock) + 0.2 * lock * X
         temples = np.abs(X + 0.5 * person.turn * wide) - rng.uniform(0.75, 0.95) * wide
         if behind:
@@ -152,7 +154,7 @@ def _paint_beard(canvas: Canvas, person: Person, rng: np.random.Generator, insid
 
 def _paint_features(canvas: Canvas, person: Person, rng: np.random.Generator, inside: Array) -> None:
     tall, wide = HEAD, HEAD * person.width
-    # A turned head moves its features sideways and foreshortens them; that is all the perspective there is.
+    # Features of a turned head shift sideways and get narrower. A flat sprite needs no further perspective.
     shift, squeeze = 0.5 * person.turn * wide, 1 - 0.35 * abs(person.turn)
     dark = 0.35 * person.hair_tone[:, None, None] + 0.25 * person.skin[:, None, None]
     shade = person.skin[:, None, None] * rng.uniform(0.45, 0.8) * np.asarray([1, 0.9, 0.85])[:, None, None]
@@ -179,8 +181,10 @@ def _paint_features(canvas: Canvas, person: Person, rng: np.random.Generator, in
         canvas.paint(inside * soft(lash, 80), 0.4 * dark, "eye")
         arch = Y - (eye_y - brow_gap) - 0.6 * (X - x) ** 2 - 0.08 * side * (X - x)
         stroke = np.minimum(brow - np.abs(arch), 1.25 * long * squeeze - np.abs(X - x))
+        # The part stays skin: an eyebrow is neither an eye nor hair of the head.
         canvas.paint(inside * soft(stroke, 60), dark, None)
     nose_x, nose_y = shift * 1.5, rng.uniform(0.18, 0.3) * tall
+    # The nose has its shadow on the side away from the lamp.
     lit = np.sign(person.light[0]) or 1.0
     bridge = np.minimum(
         0.035 - np.abs(X - nose_x + 0.05 * lit - 0.15 * (nose_y - Y) * -person.turn),
@@ -188,7 +192,7 @@ def _paint_features(canvas: Canvas, person: Person, rng: np.random.Generator, in
     )
     canvas.paint(inside * soft(bridge, 20) * 0.45, shade, None)
     canvas.paint(inside * soft(ellipse(nose_x, nose_y, 0.1 * squeeze, 0.035), 25) * 0.7, shade, None)
-    # In profile the nose stands out of the outline of the face, where `inside` would cut it off.
+    # In profile the nose extends beyond the outline of the face, where `inside` would cut it off.
     if abs(person.turn) > 0.7:
         tip = ellipse(np.sign(person.turn) * wide * 1.06, nose_y - 0.04, 0.1, 0.09)
         canvas.paint(soft(tip), _lit(person, person.skin, wide, tall), "skin")
@@ -199,12 +203,12 @@ def _paint_features(canvas: Canvas, person: Person, rng: np.random.Generator, in
 
 
 def mouth_place(person: Person) -> tuple[float, float]:
-    """Where the mouth lies from the middle of the head, in half heads to the right and down."""
+    """The position of the mouth relative to the middle of the head, in half heads to the right and down."""
     return 0.5 * person.turn * person.width, 0.5
 
 
 def mouth(person: Person, rng: np.random.Generator) -> Sprite:
-    """Lips that fill their sprite across, closed or round an open mouth with teeth."""
+    """Lips as wide as their sprite, closed or around an open mouth that may show teeth."""
     canvas = Canvas(PARTS)
     tall = rng.uniform(0.5, 0.9) if person.mouth_open else rng.uniform(0.2, 0.4)
     lips = person.lips[:, None, None] * (0.85 + 0.15 * np.cos(3 * Y))
@@ -221,7 +225,7 @@ def mouth(person: Person, rng: np.random.Generator) -> Sprite:
 
 
 def body(person: Person, pattern: Array, rng: np.random.Generator) -> Sprite:
-    """Neck, shoulders and chest from y = -0.75, where the chin is, to the lower edge; clothes in the pattern."""
+    """Neck, shoulders and chest, from y = -0.75 (the chin) to the lower edge. Clothes have the given pattern."""
     canvas = Canvas(PARTS)
     neck = np.minimum(0.2 * person.width / 0.77 - np.abs(X) + 0.1 * np.maximum(Y + 0.5, 0), Y + 1.0)
     canvas.paint(soft(np.minimum(neck, 0.1 - Y)), 0.8 * _lit(person, person.skin, 0.3, 1.0), "skin")
@@ -234,6 +238,7 @@ def body(person: Person, pattern: Array, rng: np.random.Generator) -> Sprite:
         step = np.arange(SPRITE_SIZE) * rng.uniform(0.4, 1.6)
         cut = pattern[np.ix_(step.astype(int) % MAP_SIZE, (step + rng.integers(MAP_SIZE)).astype(int) % MAP_SIZE)]
         colours = palette(rng)
+        # Half of the clothes are nearly plain, as many real clothes are.
         if rng.uniform() < 0.5:
             colours = 0.85 * colours[:1] + 0.15 * colours
         clothes, part = colourise(cut, colours).transpose(2, 0, 1), "clothes"
@@ -247,12 +252,13 @@ def body(person: Person, pattern: Array, rng: np.random.Generator) -> Sprite:
 
 
 def arm(person: Person, tool: str, rng: np.random.Generator) -> Sprite:
-    """A forearm from the left edge, a fist and what it holds; the tool's tip is the middle of the sprite."""
+    """A forearm that enters at the left edge, a fist and its tool. The tool's tip is the middle of the sprite."""
     canvas = Canvas(PARTS)
     length = {"nothing": 0.02, "stick": rng.uniform(0.1, 0.4), "brush": rng.uniform(0.15, 0.35),
               "box": rng.uniform(0.3, 0.6), "scissors": rng.uniform(0.2, 0.35), "pad": 0.12}[tool]  # fmt: skip
     fist, bend = rng.uniform(0.18, 0.26), rng.uniform(-0.7, 0.7)
     wrist = -length - 0.6 * fist
+    # The tool is painted before the hand, so that the fingers close over its handle.
     _paint_tool(canvas, tool, length, fist, rng)
     tone = _lit(person, person.skin, 1.0, 0.6)
     along = np.clip((wrist - X) / (1.08 + wrist), 0, 1)
@@ -307,7 +313,7 @@ def _paint_tool(canvas: Canvas, tool: str, length: float, fist: float, rng: np.r
 
 
 def table(pattern: Array, n_candles: int, rng: np.random.Generator) -> Sprite:
-    """A table top across the sprite below y = 0.3, with a cake on it when there are candles, or something else."""
+    """A table top below y = 0.3, with a round or square cake and `n_candles` burning candles on it."""
     canvas = Canvas(PARTS)
     step = np.arange(SPRITE_SIZE)
     wood = colourise(pattern[np.ix_(step, step)], palette(rng)).transpose(2, 0, 1)
@@ -319,6 +325,7 @@ def table(pattern: Array, n_candles: int, rng: np.random.Generator) -> Sprite:
     side = np.maximum(box(0, base - tall / 2, half, tall / 2, 0.03), ellipse(0, base, half, 0.12) if round_cake else -1)
     canvas.paint(soft(side), 0.75 * icing * (1 + 0.1 * np.sin(X * rng.uniform(10, 60))), "thing")
     canvas.paint(soft(ellipse(0, top, half, 0.12, power=2 if round_cake else 8)), icing, "thing")
+    # All flames come after all candles, so that no candle covers the flame of another.
     flames = []
     for _ in range(n_candles):
         x, y, stem = half * rng.uniform(-0.85, 0.85), top + rng.uniform(-0.08, 0.08), rng.uniform(0.1, 0.25)
@@ -335,8 +342,8 @@ def table(pattern: Array, n_candles: int, rng: np.random.Generator) -> Sprite:
 
 
 def _shading(person: Person, wide: float, tall: float) -> Any:
-    """Light on an ellipsoid of this size around the middle of the sprite."""
-    # 5% larger than the head: at the outline itself the normal would lie in the picture, and the rim would go dark.
+    """Brightness of an ellipsoid of this size, centred in the sprite: float (96, 96)."""
+    # 5% larger than the head: at the exact outline the normal is parallel to the picture, so the rim would be dark.
     x, y = np.clip(X / (1.05 * wide), -1, 1), np.clip(Y / (1.05 * tall), -1, 1)
     z = np.sqrt(np.clip(1 - x * x - y * y, 0, 1))
     facing = np.clip(x * person.light[0] + y * person.light[1] + z * person.light[2], 0, 1)
@@ -348,8 +355,9 @@ def _lit(person: Person, colour: Array, wide: float, tall: float) -> Any:
 
 
 def _streaks(rng: np.random.Generator) -> Any:
-    """Noise (96, 96) that runs down in locks which lean to one side."""
+    """Noise (96, 96) stretched downwards into locks of hair that lean to one side."""
     noise = spectral_noise(rng, rng.uniform(0.3, 0.9), SPRITE_SIZE)
+    # Few rows are stretched over the full height: noise that varies slowly downwards looks like hair.
     row = np.arange(SPRITE_SIZE) * rng.uniform(0.03, 0.15)
     low = row.astype(int)
     rows = noise[low] + (row - low)[:, None] * (noise[low + 1] - noise[low])

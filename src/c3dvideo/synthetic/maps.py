@@ -1,7 +1,7 @@
-"""What every pixel of a generated clip shows, and its direction of motion.
+"""Pixel-wise targets for generated clips: the part that each pixel shows and its direction of motion.
 
-parts = render_parts(scene, height=56, width=56)               # uint8 (16, 56, 56), numbers into figures.PARTS
-parts, moves = render_maps(scene, height=56, width=56)         # both in one pass; moves are numbers into MOVES
+parts = render_parts(scene, height=56, width=56)               # uint8 (16, 56, 56), indices into figures.PARTS
+parts, moves = render_maps(scene, height=56, width=56)         # both in one pass; moves are indices into MOVES
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from c3dvideo.synthetic.scenes import Scene
 from c3dvideo.synthetic.textures import Array
 
 MOVES = ("still", "right", "down right", "down", "down left", "left", "up left", "up", "up right")
-"""The direction of motion of a pixel of a generated clip, by number."""
+"""Names of the directions of motion; a motion map holds their indices."""
 
 STILL = 0.012
 """Half frame heights per frame; slower motion counts as still."""
@@ -28,7 +28,7 @@ _THING = PARTS.index("thing")
 
 @torch.no_grad()
 def render_parts(scene: Scene, *, height: int, width: int, frames: slice = slice(None)) -> Tensor:
-    """What every pixel shows, by its number in `figures.PARTS`: uint8 (T, height, width) of the chosen frames."""
+    """The part that every pixel shows, as its index in `figures.PARTS`: uint8 (T, height, width) of these frames."""
     seen = torch.zeros(len(scene.movement.camera[frames]), height, width)
     for _, found in _sprites(scene, height, width, frames):
         seen = torch.where(found > 0, found, seen)
@@ -37,10 +37,10 @@ def render_parts(scene: Scene, *, height: int, width: int, frames: slice = slice
 
 @torch.no_grad()
 def render_maps(scene: Scene, *, height: int, width: int, frames: slice = slice(None)) -> Tensor:
-    """`render_parts`, and the direction of motion by its number in `MOVES`: uint8 (2, T, height, width).
+    """`render_parts` and the direction of motion as an index in `MOVES`: uint8 (2, T, height, width).
 
-    Going means half the way from the frame before to the frame after; at the ends, the way from or to the one
-    neighbour there is. Ripples are not followed.
+    The motion of a frame is half the displacement from the frame before to the frame after. The first and the last
+    frame have one neighbour; their motion is the displacement between them and it. Ripples do not count as motion.
     """
     aspect = width / height
     chosen = np.arange(len(scene.movement.camera))[frames]
@@ -56,8 +56,10 @@ def render_maps(scene: Scene, *, height: int, width: int, frames: slice = slice(
 
 
 def _sprites(scene: Scene, height: int, width: int, frames: slice) -> Iterator[tuple[Array, Tensor]]:
-    """Of every sprite from back to front its track (T, 7) and the parts that it would show, float (t, height, width),
-    0 where it shows none."""
+    """Track (T, 7) and visible parts of every sprite, from back to front.
+
+    The parts are float (t, height, width), 0 outside the sprite; other sprites are ignored.
+    """
     parts = np.where(scene.sprites[:, 3] > 0.5, _THING, 0) if scene.parts is None else scene.parts
     for part, track in zip(parts, scene.movement.objects, strict=True):
         sprite = torch.from_numpy(part)[None, None].float()
@@ -65,8 +67,10 @@ def _sprites(scene: Scene, height: int, width: int, frames: slice) -> Iterator[t
 
 
 def _ways(lookups: Array, frames: Any, height: int, width: int) -> Tensor:
-    """Right and down a frame, in half pictures, of a layer seen everywhere through lookups (T, 2, 3), at the frames
-    int (t,): float (t, height, width, 2)."""
+    """Motion of a layer per frame, to the right and down in half pictures: float (t, height, width, 2).
+
+    lookups: (T, 2, 3) maps from output to layer coordinates. frames: the chosen frames, int (t,).
+    """
     square = np.concatenate([lookups, np.broadcast_to([0, 0, 1], (len(lookups), 1, 3))], axis=1).astype(np.float64)
     before, after = np.maximum(frames - 1, 0), np.minimum(frames + 1, len(square) - 1)
     places = np.linalg.inv(square)

@@ -3,14 +3,14 @@
     order = draw_order("glide", rng)                     # {"horizontal": "left", "rotation": "clockwise", ...}
     movement = move("glide", order, rng, n_frames=16)
 
-Every motion is a set of states and an order in which they are visited; a label names the order. Two constructions make
-the set equal for every label, so a bag of shuffled frames, or a frame taken at random, does not predict the label:
+Every motion is a set of states and the order of these states in time. A label names the order. Two constructions make
+the set the same for every label, so neither a random frame nor a bag of shuffled frames predicts the label:
 
-* reversal: the labels come in pairs, and the clip with all of them flipped is the same clip played backwards;
-* permutation: the T states are visited in another order (k steps at a time round a ring, k and T without common factor;
-  up and down through interleaved states; in scrambled order).
+* reversal: labels come in pairs, and flipping all labels of a clip gives the same clip played backwards;
+* permutation: the same T states occur in another order (steps of k around a ring, where k and T have no common factor;
+  up and down through interleaved states; or a random order).
 
-Other variation is exchangeable in time (independent jitter of every frame), so this stays exact.
+All other variation is exchangeable in time (independent jitter in every frame), so the property is exact.
 """
 
 from collections.abc import Callable
@@ -40,8 +40,8 @@ MOTION_TASKS: dict[str, tuple[str, ...]] = {
     "mover": ("object", "camera"),
     "movers": ("one", "two"),
 }
-"""Motion tasks and their classes; in the two-class tasks above "frequency" and in "collision" and "occlusion" the two
-are each other played backwards."""
+"""Motion tasks and their classes. In the two-class tasks above "frequency", and in "collision" and "occlusion", one
+class is the other played backwards."""
 
 SCENARIOS = {
     "glide": 0.4,
@@ -53,19 +53,20 @@ SCENARIOS = {
     "mover": 0.06,
     "movers": 0.06,
 }
-"""Scenario -> share of the clips."""
+"""Share of the clips per scenario."""
 
 X, Y, ANGLE, SIZE, STRETCH, RIPPLE, RIPPLE_PHASE = range(7)
 
 
 @dataclass(frozen=True)
 class Movement:
-    """Where everything is in every frame.
+    """Positions and shapes of all objects and the position of the camera, in every frame.
 
     objects: (n, T, 7): centre x to the right and y down (half a frame height = 1, 0 = middle), angle in radians,
         natural logarithms of the radius and of the stretch (length over width), height and phase in radians of a ripple
-        that grows along the thing as on a flag. Later objects lie in front.
-    camera: (T, 2), where the camera looks, same units; the background moves the other way, the objects do not.
+        that grows along the object, as on a flag. Later objects lie in front.
+    camera: (T, 2), the point that the camera is aimed at, in the same units. The background moves the other way; object
+        positions are relative to the picture, so the camera does not change them.
     """
 
     objects: Array
@@ -73,7 +74,7 @@ class Movement:
 
 
 def draw_order(scenario: str, rng: np.random.Generator) -> Order:
-    """Motion labels of a clip of this scenario, uniform over their classes; a clip has no label for an absent task."""
+    """Random motion labels for this scenario, uniform over the classes. Tasks that do not apply have no label."""
     if scenario == "glide":
         tasks = [task for task in _SIGNS if rng.uniform() < 0.55] or ["horizontal"]
         if "acceleration" in tasks and not {"horizontal", "vertical"} & set(tasks):
@@ -95,11 +96,11 @@ def check_n_frames(n_frames: int) -> None:
 
 
 def move(scenario: str, order: Order, rng: np.random.Generator, *, n_frames: int, n_objects: int = 1) -> Movement:
-    """The motion with these labels; `rng` decides everything that is not a label.
+    """The motion with these labels; `rng` determines everything else.
 
     n_frames: a power of two of at least 8, so that cycles of 1, 3 and 5 turns visit the same states.
-    n_objects: at least that many; the labels are those of the first, which lies behind the others; objects that the
-    scenario does not need stand still. Raises UsageError for another number of frames.
+    n_objects: the least number of objects. The labels describe the first, which lies behind the others. Objects that
+    the scenario does not need stay still. Raises UsageError for another number of frames.
     """
     check_n_frames(n_frames)
     needed = {"strike": 2, "hide": 2, "movers": 3}.get(scenario, 1)
@@ -116,7 +117,7 @@ def move(scenario: str, order: Order, rng: np.random.Generator, *, n_frames: int
 
 
 def _jitter(rng: np.random.Generator, size: tuple[int, ...]) -> Array:
-    """The shake of a hand-held camera, or none: drawn anew in every frame, so independent of their order."""
+    """The shake of a hand-held camera, or none. Frames are independent, so the shake does not depend on their order."""
     return np.asarray(rng.choice([0.0, 0.01, 0.03]) * rng.normal(size=size))
 
 
@@ -124,12 +125,12 @@ _SIGNS = ("horizontal", "vertical", "rotation", "zoom", "deformation", "accelera
 
 
 def _sign(order: Order, task: str) -> float:
-    """-1 or 1 for the first or second class of a two-class task, 0 when it is not asked."""
+    """-1 or 1 for the first or second class of a two-class task, 0 when the clip has no label for it."""
     return 0.0 if task not in order else 2.0 * MOTION_TASKS[task].index(order[task]) - 1.0
 
 
 def _glide(objects: Array, camera: Array, order: Order, rng: np.random.Generator) -> None:
-    """Steady or accelerated travel, with or without spin, approach, stretch and a camera that pans."""
+    """Steady or accelerated travel, with or without spin, approach, stretch and camera pan."""
     progress = np.linspace(-1, 1, objects.shape[1])
     power = rng.uniform(1.7, 3.2)
     travel = progress
@@ -149,7 +150,7 @@ def _glide(objects: Array, camera: Array, order: Order, rng: np.random.Generator
 
 
 def _cycle(objects: Array, camera: Array, order: Order, rng: np.random.Generator) -> None:
-    """Turning on the spot or round a point where the sense is asked; else swinging, pulsing, wobbling or rippling."""
+    """Rotation in place or around a point when rotation has a label; else swinging, pulsing, wobbling or rippling."""
     turns = {"one": 1, "three": 3, "five": 5}[order["frequency"]]
     n_frames = objects.shape[1]
     sense = _sign(order, "rotation") or 1.0
@@ -194,7 +195,7 @@ def _repeat(objects: Array, camera: Array, order: Order, rng: np.random.Generato
 
 
 def _strike(objects: Array, camera: Array, order: Order, rng: np.random.Generator) -> None:
-    """Two things on a line: one comes, hits the other and stops there; the other leaves."""
+    """Two objects on a line: one approaches, hits the other and stops; the other moves away."""
     n_frames = objects.shape[1]
     contact = rng.uniform(0.35, 0.65) * (n_frames - 1)
     tilt, speed_left, speed_right = rng.uniform(-0.9, 0.9), *rng.uniform(0.06, 0.16, 2)
@@ -212,7 +213,7 @@ def _strike(objects: Array, camera: Array, order: Order, rng: np.random.Generato
 
 
 def _hide(objects: Array, camera: Array, order: Order, rng: np.random.Generator) -> None:
-    """A thing goes behind a larger one, or comes out from behind it."""
+    """A small object disappears behind a larger one, or appears from behind it."""
     thing, cover = objects[0], objects[-1]
     cover[:, SIZE] = np.log(rng.uniform(0.55, 0.8))
     cover[:, [X, Y]] *= 0.5
@@ -226,7 +227,7 @@ def _hide(objects: Array, camera: Array, order: Order, rng: np.random.Generator)
 
 
 def _camera_path(objects: Array, camera: Array, order: Order, rng: np.random.Generator) -> None:
-    """The camera looks along one leg of a corner and then along the other, or at the same places in no order."""
+    """The camera follows an L-shaped path, in either direction, or takes the same positions in random order."""
     n_frames = len(camera)
     reach = rng.uniform(0.15, 0.6, 2) * rng.choice([-1.0, 1.0], 2)
     way = np.arange(n_frames) / n_frames * 2
@@ -240,7 +241,7 @@ def _camera_path(objects: Array, camera: Array, order: Order, rng: np.random.Gen
 
 
 def _mover(objects: Array, camera: Array, order: Order, rng: np.random.Generator) -> None:
-    """The object glides while the camera shakes, or the camera glides while the object jumps about."""
+    """The object glides while the camera shakes, or the camera glides while the object jumps."""
     states = np.linspace(-1, 1, len(camera)) * rng.choice([-1.0, 1.0])
     scrambled = rng.permutation(len(camera))
     object_way, camera_way = rng.uniform(-0.5, 0.5, (2, 2))
@@ -250,7 +251,7 @@ def _mover(objects: Array, camera: Array, order: Order, rng: np.random.Generator
 
 
 def _movers(objects: Array, camera: Array, order: Order, rng: np.random.Generator) -> None:
-    """Of three things, the first glides and two jump about together, or the first jumps about and two glide."""
+    """The first of three objects glides and the others jump together, or the first jumps and the others glide."""
     n_frames = objects.shape[1]
     states, scrambled = np.linspace(-1, 1, n_frames), rng.permutation(n_frames)
     ways = rng.uniform(-0.5, 0.5, (3, 2))

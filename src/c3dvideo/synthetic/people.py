@@ -1,11 +1,11 @@
-"""Scenes with people: a hand with or without a tool at somebody's head, near or far, with or without others.
+"""Scenes with one to three people, and hands that touch a head with or without a tool.
 
     scene = draw_people(seed=0, index=17)
     scene.labels                                        # {"shot": "face", "touch": "mouth", "tool": "brush", ...}
 
-They show what generated shapes lack: faces, hair and hands, the place of a hand on a head, and what it holds. The
-labels in `PEOPLE_TASKS` can be predicted from single frames. Where the "frequency" or "rotation" of a hand is a label,
-everything else moves independently in every frame, as in `motions`, so these two depend on the order of frames only.
+They add what generated shapes lack: faces, hair and hands, the place on the head that a hand touches, and its tool. The
+labels in `PEOPLE_TASKS` can be predicted from single frames. When "frequency" or "rotation" of a hand is a label, all
+other motion is independent from frame to frame, as in `motions`, so these two labels depend on frame order only.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from c3dvideo.synthetic.scenes import PLACES, Scene, any_map, draw_backdrop, dra
 from c3dvideo.synthetic.textures import Array
 
 SHOTS = {"close-up": (0.75, 1.3), "face": (0.45, 0.75), "bust": (0.24, 0.45), "wide": (0.13, 0.24)}
-"""Name -> half the height of a head, in half frame heights."""
+"""Range of half the height of a head, in half frame heights, per shot."""
 
 _PLACES_ON_A_HEAD = {
     "eye": (0.42, -0.1),
@@ -31,7 +31,7 @@ _PLACES_ON_A_HEAD = {
     "top": (0.2, -1.05),
     "side": (0.95, -0.2),
 }
-"""Name -> where, in half heads from the middle to the side and down."""
+"""Position of each place, in half heads from the middle of the head to the side and down."""
 
 PEOPLE_TASKS: dict[str, tuple[str, ...]] = {
     "shot": tuple(SHOTS),
@@ -50,7 +50,7 @@ PEOPLE_TASKS: dict[str, tuple[str, ...]] = {
 
 
 def draw_people(*, seed: int, index: int, n_frames: int = 16) -> Scene:
-    """Scene `index` of an endless seeded row of people; a pure function of its arguments."""
+    """Scene `index` of an unlimited seeded series with people; a pure function of its arguments."""
     rng = np.random.default_rng([seed, index, 77])
     stage = _Stage(rng, n_frames)
     shot = str(rng.choice(list(SHOTS), p=(0.25, 0.35, 0.3, 0.1)))
@@ -108,7 +108,7 @@ class _Stage:
         self.camera = rng.choice([0.0, 0.01, 0.03]) * rng.normal(size=(n_frames, 2))
 
     def drift(self) -> None:
-        """Let the camera wander slowly."""
+        """Add a slow, smooth motion to the camera."""
         reach = self.rng.choice([0.0, 0.05, 0.2])
         self.camera = self.camera + reach * self._wander((2,))
 
@@ -119,7 +119,7 @@ class _Stage:
         return np.sin(2 * np.pi * rate * time + phase)
 
     def put(self, sprite: Sprite, place: Any, angle: Any, size: Any, stretch: Any = 0.0) -> None:
-        """Add a sprite whose middle is at place (T, 2) in half frame heights, of radius `size`."""
+        """Add a sprite of radius `size` with its centre at `place` (T, 2); both in half frame heights."""
         track = np.zeros((self.n_frames, 7))
         track[:, [X, Y]] = place - self.camera
         track[:, ANGLE], track[:, SIZE], track[:, STRETCH] = angle, np.log(size), stretch
@@ -127,7 +127,7 @@ class _Stage:
         self.tracks.append(track)
 
     def put_person(self, person: Person, middle: Any, size: float, *, moving: bool) -> tuple[Any, Any]:
-        """Body, head and mouth; the head's angle (T,) and place (T, 2)."""
+        """Add body, head and mouth. Returns the head's angle (T,) and position (T, 2)."""
         rng = self.rng
         shiver = rng.choice([0.0, 0.02, 0.05]) * size
         place = middle + shiver * rng.normal(size=(self.n_frames, 2))
@@ -146,7 +146,7 @@ class _Stage:
         return tilt, place
 
     def put_table(self, middle: Any, size: float, n_candles: int) -> None:
-        """Something to sit at, lower than the head."""
+        """Add a table below the head."""
         rng = self.rng
         reach = size * rng.uniform(1.5, 3.0)
         place = middle + np.array([rng.uniform(-0.8, 0.8) * size, rng.uniform(1.2, 2.0) * size])
@@ -154,7 +154,7 @@ class _Stage:
         self.put(figures.table(any_map(rng), n_candles, rng), place, 0.05 * rng.normal(), reach, rng.uniform(0, 0.8))
 
     def put_hand(self, person: Person, place: Any, tilt: Any, size: float, gesture: str) -> dict[str, str]:
-        """An arm whose tool touches the head, or something else; the labels of what it does."""
+        """Add an arm whose tool touches the head or a point beside it. Returns the labels of the hand."""
         rng = self.rng
         tool = str(rng.choice(TOOLS, p=(0.2, 0.25, 0.2, 0.15, 0.1, 0.1)))
         touch = str(rng.choice([*_PLACES_ON_A_HEAD, "elsewhere"], p=(0.18, 0.2, 0.1, 0.12, 0.06, 0.08, 0.14, 0.12)))
@@ -185,7 +185,7 @@ class _Stage:
         return {"touch": touch, "tool": tool, "hand from": PEOPLE_TASKS["hand from"][comes_from], **labels}
 
     def _gesture(self, name: str) -> tuple[Any, dict[str, str]]:
-        """Cosine and sine of the gesture's phase (T, 2), and its motion labels."""
+        """Cosine and sine (T, 2) of the gesture's phase, and its motion labels."""
         rng, time = self.rng, np.arange(self.n_frames)
         if name == "still":
             return 0.1 * rng.normal(size=(self.n_frames, 2)), {}
@@ -199,7 +199,7 @@ class _Stage:
         return np.stack([np.cos(turn), np.sin(turn)], axis=1), labels
 
     def scene(self, labels: dict[str, str], *, dim: bool) -> Scene:
-        """What was put on the stage, before a backdrop; dim: lit by candles."""
+        """The scene of all added sprites in front of a random backdrop. dim: candles are the only light."""
         rng = self.rng
         backdrop = draw_backdrop(rng, str(rng.choice(PLACES)))
         backdrop = backdrop * rng.uniform(0.3, 1.1)
@@ -220,6 +220,6 @@ class _Stage:
 
 
 def _turned(point: Any, angle: Any) -> Any:
-    """The point (2,) turned clockwise by every angle (T,): (T, 2)."""
+    """The point (2,) rotated clockwise by each angle (T,): (T, 2)."""
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.stack([cosine * point[0] - sine * point[1], sine * point[0] + cosine * point[1]], axis=-1)

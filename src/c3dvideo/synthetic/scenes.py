@@ -1,9 +1,9 @@
-"""Scenes: what is seen and how it moves, drawn from a seed; `rendering` makes clips of them.
+"""Random scenes: objects, backdrop, motion and labels, determined by a seed; `rendering` turns them into clips.
 
     scene = draw_scene(seed=0, index=17)
     scene.labels["rotation"], scene.labels["colour"]         # "clockwise", "red"
 
-Motion labels and appearance labels come from generators of their own and are independent of each other.
+Motion labels and appearance labels come from separate random generators, so they are independent of each other.
 """
 
 from dataclasses import dataclass, field
@@ -34,18 +34,18 @@ APPEARANCE_TASKS: dict[str, tuple[str, ...]] = {
     "material": MATERIALS,
 }
 TASKS = {**MOTION_TASKS, **APPEARANCE_TASKS}
-"""Task -> names of its classes."""
+"""Class names per task."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Everything that `render` needs; `labels` holds the class name of every task that is asked of this clip.
+    """All input of `render`; `labels` holds the class name per task that applies to this clip.
 
     backdrop: (3, 160, 160); sprites: (n, 4, 96, 96); both RGB (and opacity) in 0..1.
     light: brightness at the middle, its slope to the right and down, and the strength of its flicker.
     softness: share of a 3 x 3 box blur; noise: standard deviation in grey levels; compression: quantiser step of an
-        8 x 8 cosine transform in grey levels, 0 for none; noise_start: where the noise tape starts.
-    parts: uint8 (n, 96, 96), what every pixel of the sprites shows (`figures.PARTS`); None where they are all things.
+        8 x 8 cosine transform in grey levels, 0 for none; noise_start: first index into the shared noise.
+    parts: uint8 (n, 96, 96), index in `figures.PARTS` per pixel of the sprites; None when all opaque pixels are things.
     """
 
     backdrop: Array
@@ -61,7 +61,7 @@ class Scene:
 
 
 def draw_scene(*, seed: int, index: int, n_frames: int = 16) -> Scene:
-    """Scene `index` of an endless seeded row; a pure function of its arguments. n_frames: 8, 16, 32, ..."""
+    """Scene `index` of an unlimited seeded series; a pure function of its arguments. n_frames: 8, 16, 32, ..."""
     motion_rng, look_rng, post_rng = (np.random.default_rng([seed, index, part]) for part in range(3))
     scenario, order = _draw_motion(motion_rng)
     look = _draw_look(look_rng)
@@ -87,7 +87,7 @@ def draw_scene(*, seed: int, index: int, n_frames: int = 16) -> Scene:
 
 
 def scene_labels(*, seed: int, index: int) -> dict[str, str]:
-    """The labels of scene `index` without drawing it, which costs hundreds of times more."""
+    """The labels of scene `index`, hundreds of times faster than `draw_scene`."""
     motion_rng, look_rng = (np.random.default_rng([seed, index, part]) for part in range(2))
     return {**_draw_motion(motion_rng)[1], **_draw_look(look_rng)}
 
@@ -99,7 +99,7 @@ def _draw_motion(rng: np.random.Generator) -> tuple[str, Order]:
 
 
 def _draw_look(rng: np.random.Generator) -> dict[str, str]:
-    """Labels of the look; a plain or gradient backdrop has no texture to name."""
+    """Appearance labels. A plain or gradient backdrop has no texture, hence no background label."""
     look = {task: str(rng.choice(names)) for task, names in APPEARANCE_TASKS.items()}
     if look["scene"] in ("plain", "gradient"):
         del look["background"]
@@ -107,7 +107,7 @@ def _draw_look(rng: np.random.Generator) -> dict[str, str]:
 
 
 def draw_defects(rng: np.random.Generator) -> dict[str, Any]:
-    """Light, softness, noise and compression for a Scene: what a camera and a codec do to a picture."""
+    """Random defects of camera and codec, as arguments of Scene: light, softness, noise and compression."""
     return {
         "light": (rng.uniform(0.6, 1.25), *rng.uniform(-0.3, 0.3, 2), float(rng.choice([0.0, 0.0, 0.02, 0.06]))),
         "softness": float(rng.choice([0.0, 0.5, 1.0])),
@@ -118,7 +118,7 @@ def draw_defects(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def any_map(rng: np.random.Generator, family: str | None = None) -> Array:
-    """A pattern of the family (any family when None); one in four is disturbed by another."""
+    """A random pattern of the family (of any family when None); one in four has clouds mixed in."""
     family = family or str(rng.choice(FAMILIES))
     pattern = texture_map(family, int(rng.integers(MAPS_PER_FAMILY)))
     if rng.uniform() < 0.25:
@@ -127,7 +127,7 @@ def any_map(rng: np.random.Generator, family: str | None = None) -> Array:
 
 
 def draw_backdrop(rng: np.random.Generator, place: str, family: str | None = None) -> Array:
-    """A background picture, float32 (3, 160, 160) in 0..1: what lies behind everything that moves."""
+    """A random picture of this kind of place, behind all moving objects: float32 (3, 160, 160) in 0..1."""
     axis = np.linspace(-1, 1, MAP_SIZE, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
     turn = rng.uniform(0, 2 * np.pi)
@@ -155,7 +155,7 @@ def draw_backdrop(rng: np.random.Generator, place: str, family: str | None = Non
 
 
 def _paste(picture: Array, rng: np.random.Generator) -> None:
-    """Put one thing that stands still on the picture (H, W, 3), in place."""
+    """Paste one still object on the picture (H, W, 3), in place."""
     shape, material = str(rng.choice(SHAPES)), str(rng.choice(MATERIALS))
     sprite = draw_sprite(rng, shape=shape, pattern=any_map(rng), colours=palette(rng), material=material)
     sprite = sprite[:, :: int(rng.integers(2, 4)), :: int(rng.integers(2, 4))]

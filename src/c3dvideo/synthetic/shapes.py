@@ -1,4 +1,4 @@
-"""Outlines and materials of moving things: sprites with an opacity channel.
+"""Sprites of moving objects: outlines and materials, with an opacity channel.
 
 sprite = draw_sprite(rng, shape="star", pattern=texture_map("wood", 3), colours=palette(rng), material="glossy")
 sprite.shape                                                # (4, 96, 96): red, green, blue, opacity; 0..1
@@ -20,7 +20,7 @@ _RADIUS, _ANGLE = np.hypot(_X, _Y), np.arctan2(_Y, _X)
 
 
 def outline(shape: str, rng: np.random.Generator) -> Array:
-    """Signed distance-like field of a shape, float32 (96, 96): positive inside, the unit circle holds the shape."""
+    """Signed distance-like field of a shape in the unit circle, float32 (96, 96): positive inside."""
     if shape == "ring":
         width = rng.uniform(0.2, 0.5)
         return np.asarray(np.minimum(1 - _RADIUS, _RADIUS - (1 - width)), np.float32)
@@ -60,7 +60,7 @@ def draw_sprite(
 ) -> Array:
     """A shape cut out of a coloured pattern, float32 (4, 96, 96): RGB and opacity, 0..1.
 
-    coarseness: how many pattern pixels one sprite pixel steps; the cut starts at a random place.
+    coarseness: pattern pixels per sprite pixel. The cut starts at a random position.
     """
     field = outline(shape, rng)
     step = np.arange(SPRITE_SIZE) * coarseness

@@ -1,7 +1,7 @@
-"""Generated clips as real video files with a table of labels.
+"""Write generated clips as video files, with a table of labels.
 
 write_dataset("demo/videos", clips_per_class=8, seed=0)       # everyday classes, one folder each, and labels.csv
-synthesize("clips", n_clips=100, seed=0)                      # research clips with all their labels
+synthesize("clips", n_clips=100, seed=0)                      # research clips, one column per task
 """
 
 import csv
@@ -36,8 +36,8 @@ def write_dataset(
 ) -> Path:
     """Write everyday videos as out/<class>/<class>_000.mp4 and return the path of out/labels.csv.
 
-    The table has the columns path, label, split and group. The last quarter of every class, rounded up, is "test", and
-    every video is a group of its own. height, width: multiples of 8. Raises UsageError for an unknown class, StoreError
+    The table has the columns path, label, split and group. The last quarter of every class, rounded up, is "test".
+    Every video has its own group. height, width: multiples of 8. Raises UsageError for an unknown class, StoreError
     when a video cannot be written.
     """
     slugs = {name: name.replace(" ", "_") for name in classes}
@@ -75,8 +75,9 @@ def synthesize(
     """Write research clips, or clips of people, as out/000000.mp4, ... and return the path of out/labels.csv.
 
     The table has the columns path, seed, index and one per task, empty where a clip has no label for it. With `task`,
-    only clips with a label for it are written, and the column `label` repeats it. A task of `PEOPLE_TASKS` gives people
-    with all of their tasks. Raises UsageError for an unknown task, StoreError when a video cannot be written.
+    only clips with a label for it are written, and the column `label` repeats it. A task in `PEOPLE_TASKS` selects
+    clips of people, with the labels of all people tasks. Raises UsageError for an unknown task, StoreError when a video
+    cannot be written.
     """
     people = task in PEOPLE_TASKS
     if task is not None and task not in TASKS and not people:
@@ -103,7 +104,7 @@ def synthesize(
 def _write_videos(
     out: Path, paths: Sequence[str], draw: Sequence[Callable[[], Scene]], *, height: int, width: int, fps: int
 ) -> None:
-    """Render and encode scene after scene, two at a time; each video appears complete or not at all."""
+    """Render and encode the scenes, two at a time. Each video appears complete or not at all."""
     if height % 8 or width % 8:
         raise UsageError(f"frames are {height} x {width}; generated videos need multiples of 8")
 

@@ -1,4 +1,4 @@
-"""Procedural textures: grey pattern maps from ten families, and palettes that colour them.
+"""Procedural textures: grey patterns of ten families, and random palettes for their colours.
 
 pattern = texture_map("marble", 7)                      # float32 (160, 160), 0..1
 picture = colourise(pattern, palette(rng, "red"))       # float32 (160, 160, 3), 0..1
@@ -29,7 +29,7 @@ HUES = {
 
 @lru_cache(maxsize=1024)
 def texture_map(family: str, number: int) -> Array:
-    """Pattern `number` of a family as float32 (160, 160) that fills 0..1; a pure function of its arguments."""
+    """Pattern `number` of a family, float32 (160, 160) with range 0..1; a pure function of its arguments."""
     rng = np.random.default_rng([FAMILIES.index(family), number, 1969])
     pattern: Array = _PAINTERS[family](rng).astype(np.float32)
     low, high = pattern.min(), pattern.max()
@@ -39,7 +39,7 @@ def texture_map(family: str, number: int) -> Array:
 
 
 def palette(rng: np.random.Generator, hue: str | None = None) -> Array:
-    """Two to five RGB colours, float32 (n, 3) in 0..1, from dark to light or mixed, around a named hue or any."""
+    """Two to five random RGB colours around a hue (any when None): float32 (n, 3) in 0..1, dark to light or mixed."""
     n_colours = int(rng.integers(2, 6))
     centre = rng.uniform() if hue is None else HUES[hue]
     saturation = rng.uniform(0.55, 1.0) if hue not in (None, "grey") else rng.uniform(0.0, 0.7)
@@ -60,7 +60,7 @@ _SHADES = 1024
 
 
 def colourise(pattern: Array, colours: Array) -> Array:
-    """The pattern (H, W) in 0..1 drawn with colours (n, 3), linearly blended in 1,024 shades: float32 (H, W, 3)."""
+    """The pattern (H, W) in 0..1, coloured by linear blends of colours (n, 3) in 1,024 shades: float32 (H, W, 3)."""
     position = np.linspace(0, len(colours) - 1, _SHADES, dtype=np.float32)
     below = np.minimum(position.astype(np.int64), len(colours) - 2)
     weight = (position - below)[:, None]
@@ -133,7 +133,7 @@ def _bricks(rng: np.random.Generator) -> Any:
 
 
 def _dead_leaves(rng: np.random.Generator) -> Any:
-    """Discs that cover each other with radii of density r^-3: the statistics of natural pictures."""
+    """Overlapping discs whose radii have density r^-3, which gives the statistics of natural images."""
     x, y = _axes()
     picture = 0.3 * spectral_noise(rng, 1.5)
     smallest = rng.uniform(0.04, 0.1)
@@ -146,7 +146,7 @@ def _dead_leaves(rng: np.random.Generator) -> Any:
 
 
 def _cells(rng: np.random.Generator) -> Any:
-    """Distances to scattered points: cobbles, scales, cracks."""
+    """Distances to random points, which resemble cobbles, scales or cracks."""
     x, y = _axes()
     points = rng.uniform(-1.1, 1.1, (int(rng.integers(15, 70)), 2))
     nearest = np.sort(np.stack([np.hypot(x - left, y - top) for left, top in points]), axis=0)[:2]
