@@ -27,7 +27,7 @@ def test_auto_is_bf16_only_where_hardware_multiplies_it_and_gradients_are_right(
     monkeypatch.setattr(machine, "bf16_gradients_are_right", lambda: False)
     with pytest.raises(UsageError, match="bf16 gradients come out wrong on this processor"):
         machine.choose_precision("bf16", accelerator="cpu")
-    with pytest.raises(UsageError, match="precision is 'fp8'; expected auto, fp32, bf16 or fp16"):
+    with pytest.raises(UsageError, match="`precision=` is 'fp8'; expected auto, fp32, bf16 or fp16"):
         machine.choose_precision("fp8")
     with pytest.raises(UsageError, match="fp16 trains on a GPU only"):
         machine.choose_precision("fp16")

@@ -14,7 +14,7 @@ from c3dvideo.synthetic.figures import PARTS
 from c3dvideo.synthetic.maps import MOVES
 from c3dvideo.training.folding import with_batch_norm
 from c3dvideo.training.pretraining import gradients
-from c3dvideo.training.pretraining.batches import ALL_TASKS, BLOCK, NOT_ASKED, Batch, batches, draw_any
+from c3dvideo.training.pretraining.batches import ALL_TASKS, BLOCK, NO_TARGET, Batch, batches, draw_any
 from c3dvideo.training.pretraining.gradients import steps_of_stills
 from c3dvideo.training.pretraining.objectives import Heads
 from c3dvideo.training.pretraining.pretraining_run import pretrain
@@ -151,11 +151,11 @@ def test_stills_are_four_moments_of_a_scene_without_labels_of_motion() -> None:
     assert batch.maps.shape == (8, 1, 1, 20, 20) and batch.maps.max() < len(PARTS)
     assert batch.scenes.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     motion = torch.tensor([task in MOTION_TASKS for task in ALL_TASKS])
-    assert (batch.labels[:, motion] == NOT_ASKED).all() and (batch.labels[:, ~motion] != NOT_ASKED).any()
+    assert (batch.labels[:, motion] == NO_TARGET).all() and (batch.labels[:, ~motion] != NO_TARGET).any()
     clips = next(batches(TINY, "clips", first=0, n_workers=0))
     assert clips.clips.shape == (2, 3, 16, 40, 40) and clips.maps.shape == (2, 2, 8, 20, 20)
     assert clips.maps[:, 1].max() < len(MOVES)
-    assert (clips.labels[:, ~motion] == NOT_ASKED).all() and (clips.labels[:, motion] != NOT_ASKED).any()
+    assert (clips.labels[:, ~motion] == NO_TARGET).all() and (clips.labels[:, motion] != NO_TARGET).any()
 
 
 def test_the_share_of_people() -> None:

@@ -1,6 +1,6 @@
-"""What the machine at hand trains well with: the arithmetic, and an allocator that keeps what it has.
+"""Choose the precision and allocator settings that train fastest on this machine.
 
-    precision = choose_precision("auto", accelerator="cpu")      # "bf16" where the hardware multiplies it, or "fp32"
+    precision = choose_precision("auto", accelerator="cpu")      # "bf16" if the hardware multiplies it, else "fp32"
     keep_freed_memory()
 
 bfloat16 halves the memory traffic of every layer, and matrix units (AMX on a CPU, tensor cores on a GPU) multiply it
@@ -22,26 +22,26 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # names of malloc.h
 
 
 def choose_precision(wanted: str, *, accelerator: str = "auto") -> Precision:
-    """`wanted`, or for "auto": "bf16" where `accelerator` (Lightning's word) multiplies it in hardware, else "fp32".
+    """`wanted`, or for "auto": "bf16" if `accelerator` (a Lightning name) multiplies it in hardware, else "fp32".
 
-    Raises UsageError for bf16 on a processor whose library computes wrong gradients in it, and for fp16 on any.
+    Raises UsageError for bf16 on a CPU whose library computes wrong bf16 gradients, and for fp16 without a GPU.
     """
     if wanted == "auto":
         return "bf16" if _multiplies_bf16(accelerator) else "fp32"
     if wanted == "bf16" and not _takes_gpu(accelerator) and not bf16_gradients_are_right():
-        raise UsageError("bf16 gradients come out wrong on this processor (a known fault of its library); use fp32")
+        raise UsageError("bf16 gradients come out wrong on this processor (a fault of oneDNN); use `precision=fp32`")
     if wanted == "fp16" and not _takes_gpu(accelerator):
-        raise UsageError("fp16 trains on a GPU only; take bf16 or fp32")
+        raise UsageError("fp16 trains on a GPU only; use `precision=bf16` or `precision=fp32`")
     if wanted not in ("fp32", "bf16", "fp16"):
-        raise UsageError(f"precision is {wanted!r}; expected auto, fp32, bf16 or fp16")
+        raise UsageError(f"`precision=` is {wanted!r}; expected auto, fp32, bf16 or fp16")
     return wanted  # type: ignore[return-value]
 
 
 @functools.cache
 def bf16_gradients_are_right() -> bool:
-    """Whether this CPU gets weight gradients of a bf16 convolution right, found by doing one.
+    """Whether this CPU computes correct weight gradients of a bf16 convolution, measured on one.
 
-    oneDNN 3.12 without AMX returns garbage, often infinite, for every input of two frames, which is what stage 5 sees.
+    oneDNN 3.12 without AMX returns wrong, often infinite, values for inputs of two frames, the input of stage 5.
     """
     generator = torch.Generator().manual_seed(0)
     clips = torch.randn(8, 32, 2, 4, 4, generator=generator).contiguous(memory_format=torch.channels_last_3d)
@@ -58,10 +58,10 @@ def bf16_gradients_are_right() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library to keep freed memory for the next batch instead of giving it back to the system.
+    """Make the C library keep freed memory for the next batch instead of returning it to the system.
 
-    Every batch needs the same large tensors; on Linux, fetching their pages anew took a third of a CPU's time.
-    Anywhere but with glibc this does nothing.
+    Every batch needs the same large tensors. On Linux, mapping their pages again took a third of the CPU time. Has an
+    effect with glibc only.
     """
     if not sys.platform.startswith("linux"):
         return

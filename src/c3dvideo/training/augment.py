@@ -1,9 +1,9 @@
-"""From a batch of uint8 clips to network input: crop, flip, colour and mixing, on whole batches and on any device.
+"""Turn a batch of uint8 clips into network input: crop, flip, colour and mixing, on any device.
 
     inputs, targets = train_batch(pixels, labels, normalise, settings, n_classes=7, crop=(112, 8, 29), generator=random)
 
-Every random number comes from the CPU generator that is passed in, so that a run draws the same on every device. A mean
-volume is cropped and mirrored with the clip, which is to take it off before, as the release does, in fewer steps.
+Every random number comes from the given CPU generator, so that a run is the same on every device. A mean volume is
+cropped and mirrored with the clip. This equals the release, which subtracts the mean first, and needs fewer steps.
 """
 
 import math
@@ -32,7 +32,7 @@ class Normalise:
 
     @staticmethod
     def of(profile: Profile, volume: "np.ndarray[Any, np.dtype[np.float32]] | None") -> "Normalise":
-        """The arithmetic of `profile`, with its mean volume where it has one."""
+        """The normalisation of `profile`, with its mean volume if it has one."""
         if profile.mean == "volume":
             mean = torch.from_numpy(np.zeros((3, 1, 1, 1), np.float32) if volume is None else volume.copy())
         else:
@@ -40,7 +40,7 @@ class Normalise:
         return Normalise(profile.scale, mean, torch.tensor(profile.std).view(3, 1, 1, 1))
 
     def to(self, device: torch.device) -> "Normalise":
-        """The same on a device."""
+        """The same normalisation on a device."""
         return Normalise(self.scale, self.mean.to(device), self.std.to(device))
 
     def __call__(self, clips: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Normalise:
         return (clips - self.mean) / self.std
 
     def cut(self, clips: Tensor, cut: Callable[[Tensor], Tensor]) -> Tensor:
-        """Normalised float clips that `cut` has already been applied to; a mean volume is cut alike."""
+        """Normalised clips that `cut` has already cropped. A mean volume is cropped in the same way."""
         if self.mean[0].numel() == 1:
             return self(clips)
         mean = cut(self.mean.expand(len(clips), *self.mean.shape))
@@ -69,7 +69,7 @@ def train_batch(
 ) -> tuple[Tensor, Tensor]:
     """Network input (N, 3, T, size, size) and target distributions (N, n_classes) of uint8 clips (N, T, 3, H, W).
 
-    crop: size and the top left corner of the centre crop. draws: the release's own (top, left, mirrored) of every clip.
+    crop: size, top and left of the centre crop. draws: top, left, mirrored of every clip, as the release draws them.
     """
     size, top, left = crop
     n, height, width = len(pixels), pixels.shape[-2], pixels.shape[-1]
@@ -89,7 +89,7 @@ def train_batch(
 
 
 def centre_batch(pixels: Tensor, normalise: Normalise, crop: tuple[int, int, int]) -> Tensor:
-    """Network input (N, 3, T, size, size) of uint8 clips (N, T, 3, H, W) at their centre crop."""
+    """Network input (N, 3, T, size, size): the centre crop of uint8 clips (N, T, 3, H, W)."""
     size, top, left = crop
     return normalise(as_float(pixels))[..., top : top + size, left : left + size].contiguous()
 
@@ -102,7 +102,7 @@ def as_float(pixels: Tensor) -> Tensor:
 def jitter_colour(clips: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Clips (N, 3, T, H, W) in 0 to 255 with brightness, contrast and saturation each changed by up to +-strength.
 
-    A clip's frames all change alike. Contrast is about the clip's mean, saturation about each pixel's mean.
+    All frames of a clip change alike. Contrast scales around the clip's mean, saturation around each pixel's mean.
     """
     factors = 1 + strength * (2 * torch.rand(3, len(clips), generator=generator) - 1)
     brightness, contrast, saturation = factors.to(clips.device).view(3, -1, 1, 1, 1, 1)
@@ -113,26 +113,26 @@ def jitter_colour(clips: Tensor, strength: float, generator: torch.Generator) ->
 
 
 def draw_crops(
-    n: int, room: tuple[int, int], settings: TrainSettings, *, centre: tuple[int, int], generator: torch.Generator
+    n: int, margins: tuple[int, int], settings: TrainSettings, *, centre: tuple[int, int], generator: torch.Generator
 ) -> Ints:
-    """Rows of top, left, mirrored, int64 (n, 3): every position from 0 to the room that is left, both ends included."""
+    """Top, left and mirrored of n crops, int64 (n, 3): positions from 0 to the margins, both ends included."""
     draws = np.empty((n, 3), np.int64)
     if settings.crops == "centre":
         draws[:, 0], draws[:, 1] = centre
     else:
-        draws[:, 0] = torch.randint(0, room[0] + 1, (n,), generator=generator).numpy()
-        draws[:, 1] = torch.randint(0, room[1] + 1, (n,), generator=generator).numpy()
+        draws[:, 0] = torch.randint(0, margins[0] + 1, (n,), generator=generator).numpy()
+        draws[:, 1] = torch.randint(0, margins[1] + 1, (n,), generator=generator).numpy()
     draws[:, 2] = draw_flips(n, settings, generator).numpy()
     return draws
 
 
 def draw_flips(n: int, settings: TrainSettings, generator: torch.Generator) -> Tensor:
-    """One bool a clip: whether it is mirrored, half of them."""
+    """One bool per clip: whether it is mirrored, with probability 0.5; all False without `settings.flip`."""
     return torch.rand(n, generator=generator) < (0.5 if settings.flip else 0.0)
 
 
 def fixed_crop(clips: Tensor, draws: Ints, size: int) -> Tensor:
-    """The crop of `size` at (top, left) of every clip, mirrored where draws says so."""
+    """The crop of `size` at (top, left) of every clip, mirrored where the third column of `draws` is 1."""
     cut = []
     for clip, (top, left, mirrored) in zip(clips, draws.tolist(), strict=True):
         part = clip[..., top : top + size, left : left + size]
@@ -141,9 +141,10 @@ def fixed_crop(clips: Tensor, draws: Ints, size: int) -> Tensor:
 
 
 def draw_boxes(n: int, height: int, width: int, area: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Boxes (n, 4) of top, left, height, width inside the frame: `area` of it, 3:4 to 4:3 of its crop's shape.
+    """Random boxes inside the frame, float (n, 4): top, left, height, width.
 
-    Shapes are relative to the square that the centre crop shows, so that pictures are stretched by at most a third.
+    area: range of a box's area, as a share of height x height. The ratio of width to height is from 3:4 to 4:3, so that
+    pictures are stretched by at most a third.
     """
     share = torch.empty(n).uniform_(*area, generator=generator)
     aspect = torch.empty(n).uniform_(math.log(3 / 4), math.log(4 / 3), generator=generator).exp()
@@ -155,7 +156,7 @@ def draw_boxes(n: int, height: int, width: int, area: tuple[float, float], gener
 
 
 def resized_crop(clips: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tensor:
-    """Every clip's box stretched to (size, size), bilinear, mirrored where `flips` says so."""
+    """Every clip's box resized to (size, size), bilinear, mirrored where `flips` is True."""
     n, channels, frames, height, width = clips.shape
     top, left, box_height, box_width = boxes.T
     sign = 1.0 - 2.0 * flips.float()
@@ -169,9 +170,9 @@ def resized_crop(clips: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tens
 
 
 def mix(clips: Tensor, targets: Tensor, settings: TrainSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The batch blended with itself in another order: whole clips (mixup) or a box through all frames (cutmix).
+    """The batch mixed with itself in random order: whole clips (mixup) or a box through all frames (cutmix).
 
-    The share that stays comes from beta(alpha, alpha); where both are wanted, half of the batches get one each.
+    The share that is kept comes from beta(alpha, alpha). If both are set, each batch gets one of them at random.
     """
     both = settings.mixup > 0 and settings.cutmix > 0
     cut = settings.cutmix > 0 and (not both or bool(torch.rand((), generator=generator) < 0.5))

@@ -1,4 +1,4 @@
-"""The clips of a training run: which examples train, validate and test, and the loaders that bring their pixels.
+"""Load the clips of a training run: the examples for training, validation and test, and a data loader for each.
 
 clips = Clips(dataset, frames, settings, workers=0)
 probabilities, targets = predict_split(network, clips, "val", n_clips=10)
@@ -35,7 +35,7 @@ from c3dvideo.video.preprocess import Profile, corner
 
 
 class Clips:
-    """The clips of a run: which examples train, validate and test, and the loaders that bring their pixels."""
+    """The clips of a run: the examples for training, validation and test, and a data loader for each."""
 
     def __init__(self, dataset: Dataset, frames: Frames, settings: TrainSettings, workers: int) -> None:
         readable = tuple(
@@ -59,49 +59,51 @@ class Clips:
             )
 
     def of(self, split: str) -> list[int]:
-        """The numbers of the examples of a split that can be read."""
+        """Example numbers of the readable examples of a split."""
         return [number for number, example in enumerate(self.examples) if example.split == split]
 
     def in_order(self, *, step: int = 1) -> Iterator[Pixels]:
-        """One clip of every `step`-th draw of an epoch, at its start or the first frame, in the data set's order."""
+        """The clip of every `step`-th draw, in data set order. A draw without a start begins at the first frame."""
         length, rate = self.settings.clip_length, self.settings.sampling_rate
         for example, start in self.draws[::step]:
             n_frames = int(self.frames.n_frames[example])
             yield self.frames.clip(example, clip_indices(start or 0, n_frames, clip_length=length, sampling_rate=rate))
 
     def typical_input(self, network: C3D) -> Iterator[Tensor]:
-        """Network input of at most 64 training clips from all over the data set, centre crops, eight at a time."""
+        """Network input of at most 64 training clips, evenly spaced in the data set, in batches of eight."""
         normalise, crop = Normalise.of(network.profile, network.mean_volume), centre_crop(network.profile)
         clips = list(self.in_order(step=-(-len(self.draws) // 64)))
         for first in range(0, len(clips), 8):
             yield centre_batch(torch.from_numpy(np.stack(clips[first : first + 8])), normalise, crop)
 
     def training_batches(self, *, rank: int = 0, world: int = 1) -> TrainingBatches:
-        """The batches of an epoch for one of `world` processes."""
+        """The training batches for process `rank` of `world`."""
         batches = TrainingBatches(self.draws, self.settings, rank=rank, world=world)
         if self.settings.balance == "sampling":
             batches.balance(self.targets)
         return batches
 
     def evaluation(self, split: str, n_clips: int, *, rank: int = 0, world: int = 1) -> DataLoader[dict[str, Any]]:
-        """A loader of at most `n_clips` clips a video."""
-        chosen = self.of(split)[rank::world] or self.of(split)[:1]  # no device may be left without work
+        """A loader of at most `n_clips` clips per video."""
+        chosen = (
+            self.of(split)[rank::world] or self.of(split)[:1]
+        )  # every device evaluates, so none may get an empty loader
         return self.loader(evaluation_batches(self.frames, chosen, n_clips, self.settings, starts=self.starts))
 
     def loader(self, batches: Any) -> DataLoader[dict[str, Any]]:
-        """A loader of the clips of `batches`, lists of `Draw`."""
+        """A loader of the clips in `batches`, which yields lists of `Draw`."""
         parallel = {"persistent_workers": True, "multiprocessing_context": "spawn"} if self.workers else {}
         return DataLoader(self.samples, batch_sampler=batches, num_workers=self.workers, **parallel)  # type: ignore[arg-type]
 
     def class_weights(self, n_classes: int) -> Tensor:
-        """A weight a class, inverse to its number of training clips; their mean over the clips is 1."""
+        """One weight per class, inverse to its number of training clips; the mean weight over all clips is 1."""
         counts = np.bincount(self.targets[[example for example, _ in self.draws]], minlength=n_classes)
         present = np.count_nonzero(counts)
         return torch.tensor(counts.sum() / (present * np.maximum(counts, 1)), dtype=torch.float32)
 
 
 def centre_crop(profile: Profile) -> tuple[int, int, int]:
-    """Size, top and left of the profile's centre crop in the frames that are kept."""
+    """Size, top and left of the profile's centre crop in the stored frames."""
     return profile.crop_size, *corner(profile.views("centre")[0], stored_size(profile), profile.crop_size)
 
 
@@ -120,7 +122,7 @@ def mean_probabilities(sums: dict[int, Tensor], targets: Ints) -> tuple[Tensor, 
 
 @torch.inference_mode()
 def predict_split(network: C3D, clips: Clips, split: str, n_clips: int) -> tuple[Tensor, Tensor]:
-    """Mean class probabilities (n, classes) and class index (n,) of the videos of a split, at the centre crop."""
+    """Mean class probabilities (n, classes) and class index (n,) of the videos of a split, from centre crops."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     normalise = Normalise.of(network.profile, network.mean_volume).to(device)

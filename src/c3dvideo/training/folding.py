@@ -1,9 +1,9 @@
-"""Batch normalisation for training, folded into the weights for everything after: C3D itself has none.
+"""Add batch normalisation for training and fold it into the weights afterwards: C3D itself has none.
 
-with_batch_norm(network)        # in place: convolutions, fc6 and fc7 are followed by a normalisation
-with_batch_norm(network, x)     # a trained network, x from its clips: it goes on computing what it did
+with_batch_norm(network)        # in place: adds a normalisation after each convolution, fc6 and fc7
+with_batch_norm(network, x)     # a trained network: with input x of typical clips, its outputs stay the same
 ...train...
-plain = folded(network)         # a C3D with the same outputs (in evaluation mode) and no trace of it
+plain = folded(network)         # a C3D without normalisation and with the same outputs in evaluation mode
 """
 
 import copy
@@ -16,9 +16,10 @@ from c3dvideo.network.c3d import C3D
 
 
 class NormalisedConv3d(nn.Conv3d):
-    """A convolution whose output is batch-normalised; the normalisation's shift takes the place of the bias."""
+    """A convolution followed by batch normalisation, whose shift replaces the bias."""
 
     def __init__(self, plain: nn.Conv3d) -> None:
+        # Without bias: the normalisation subtracts the mean, so that a bias would have no effect.
         shape = (plain.in_channels, plain.out_channels, plain.kernel_size)
         super().__init__(*shape, padding=plain.padding, bias=False)  # type: ignore[arg-type]
         self.weight = plain.weight
@@ -34,7 +35,7 @@ class NormalisedConv3d(nn.Conv3d):
 
 
 class NormalisedLinear(nn.Linear):
-    """A fully connected layer whose output is batch-normalised."""
+    """A fully connected layer followed by batch normalisation, whose shift replaces the bias."""
 
     def __init__(self, plain: nn.Linear) -> None:
         super().__init__(plain.in_features, plain.out_features, bias=False)
@@ -50,13 +51,14 @@ class NormalisedLinear(nn.Linear):
 
 
 def with_batch_norm(network: C3D, inputs: Iterable[Tensor] | None = None, *, skip: Collection[str] = ()) -> None:
-    """Put a batch normalisation after every layer of `network` but the last and those to `skip`, in place.
+    """Add batch normalisation after every layer of `network` except the last and those in `skip`, in place.
 
-    inputs: network input (N, 3, T, H, W) of typical clips, for a network that has learned something. Every
-        normalisation then starts with the scale and shift that undo it, so that outputs stay what they were.
+    inputs: batches of network input (N, 3, T, H, W) of typical clips, for a trained network. Every normalisation then
+        starts with the scale and shift that cancel it, so that the outputs stay the same. None: default statistics.
     """
     moments = _moments(network, inputs) if inputs is not None else {}
-    for name, layer in list(network.named_layers()):
+    for name, layer in list(network.named_layers()):  # a list, because the loop replaces the layers
+        # Logits stay unnormalised: their scale is the confidence of the softmax.
         if layer is network.head or name in skip:
             continue
         normalised = NormalisedConv3d(layer) if isinstance(layer, nn.Conv3d) else NormalisedLinear(layer)
@@ -67,36 +69,38 @@ def with_batch_norm(network: C3D, inputs: Iterable[Tensor] | None = None, *, ski
 
 @torch.no_grad()
 def _moments(network: C3D, inputs: Iterable[Tensor]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Mean and variance of what every layer computes from the inputs without its bias, and that bias."""
+    """Mean and variance of every layer's output without bias, over all inputs, and the bias."""
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
-    def look(name: str, layer: nn.Module, y: Tensor) -> None:
+    def record(name: str, layer: nn.Module, y: Tensor) -> None:
+        # float64, because the variance below is a difference of two large numbers.
         y = (y.movedim(1, -1).flatten(0, -2) - layer.get_parameter("bias")).double()
         found.setdefault(name, []).append((y.mean(0), y.square().mean(0)))
 
     hooks = [
-        layer.register_forward_hook(lambda layer, _, y, name=name: look(name, layer, y))
+        layer.register_forward_hook(lambda layer, _, y, name=name: record(name, layer, y))
         for name, layer in network.named_layers()
         if layer is not network.head
     ]
     for batch in inputs:
-        network.activations(batch, ["fc7"])
+        network.activations(batch, ["fc7"])  # fc8 gets no normalisation, so its output is not needed
     for hook in hooks:
         hook.remove()
     result = {}
     for name, parts in found.items():
         mean, square = (torch.stack(each).mean(0) for each in zip(*parts, strict=True))
         bias = network.get_submodule(name).get_parameter("bias").detach()
+        # Rounding can make the variance of a constant unit negative.
         result[name] = (mean.to(bias), (square - mean**2).clamp(min=0).to(bias), bias)
     return result
 
 
 @torch.no_grad()
 def _start_from(layer: NormalisedConv3d | NormalisedLinear, mean: Tensor, variance: Tensor, bias: Tensor) -> None:
-    """Make the normalisation of `layer` add `bias` and nothing else to products of this mean and variance.
+    """Set the normalisation of `layer` so that it only adds `bias` to outputs with this mean and variance.
 
-    Its weights are brought to the size of He's fillers, which a normalisation hides, since the learning rates are meant
-    for that size: weights for pixels of 0 to 255 are a hundred times smaller.
+    The weights are scaled to the size of He's initialisation, which the learning rates are chosen for. Weights for
+    pixels of 0 to 255 are a hundred times smaller. The normalisation cancels the factor.
     """
     norm = layer.norm
     assert norm.running_mean is not None and norm.running_var is not None
@@ -104,22 +108,25 @@ def _start_from(layer: NormalisedConv3d | NormalisedLinear, mean: Tensor, varian
     layer.weight.mul_(factor)
     norm.running_mean.copy_(mean * factor)
     norm.running_var.copy_(variance * factor**2)
+    # With `eps`, because the normalisation adds it too: only then does the division cancel exactly.
     norm.weight.copy_((norm.running_var + norm.eps).sqrt() / factor)
     norm.bias.copy_(mean + bias)
 
 
 @torch.no_grad()
 def folded(network: C3D) -> C3D:
-    """A plain copy of `network`, on the CPU and in evaluation mode, with every normalisation in the weights."""
+    """A copy of `network` on the CPU, in evaluation mode, with every normalisation folded into weights and biases."""
     copied = copy.deepcopy(network).cpu()
     for name, layer in list(copied.named_layers()):
         if isinstance(layer, NormalisedConv3d | NormalisedLinear):
             norm, plain = layer.norm, layer.plain()
             assert norm.running_mean is not None and norm.running_var is not None
+            # One rounding to float32 at the end instead of one per operation.
             factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
             plain.weight.copy_(layer.weight.double() * factor.view(-1, *[1] * (layer.weight.ndim - 1)))
             plain.bias.copy_(norm.bias.double() - norm.running_mean.double() * factor)  # type: ignore[union-attr]
             setattr(copied, name, plain)
+    # Layers that were frozen in training are copied as frozen; the result can be trained further.
     for parameter in copied.parameters():
         parameter.requires_grad_(True)
     return copied.eval()

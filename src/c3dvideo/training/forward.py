@@ -1,4 +1,4 @@
-"""A network's activations in fewer passes over memory than the network itself needs: what training runs on.
+"""Compute activations and logits for training, with fewer passes over memory than the network itself.
 
 logits = fast_logits(network, clips)        # equal to network(clips), and so are the gradients
 """
@@ -20,10 +20,10 @@ def fast_logits(network: C3D, clips: Tensor) -> Tensor:
 
 
 def fast_steps(network: C3D, clips: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Name and value of every activation before fc8; of a convolution before a pool, the value before ReLU.
+    """Name and value of every activation before fc8. A convolution before a pool yields its value before ReLU.
 
-    The greater of two ReLUs is the ReLU of the greater, so ReLU comes after a pool, where there is a quarter or an
-    eighth of the values. Pools keep the type of their input: they only choose, but autocast would make them float32.
+    The maximum of ReLUs equals the ReLU of the maximum. ReLU therefore follows the pool, where a quarter or an eighth
+    of the values is left. Pools run without autocast, which would convert them to float32: a maximum needs no rounding.
     """
     x = clips
     for name, following in zip(network.steps, network.steps[1:], strict=False):

@@ -1,13 +1,13 @@
-"""The frames of a data set, decoded and resized once, so that training waits for the network and not for decoders.
+"""Decode and resize the frames of a data set once, so that training does not wait for decoders.
 
     frames = load_frames(dataset, profile, cache="frames_cache")
     frames.clip(3, np.arange(16))                    # uint8 (16, 3, 128, 171) from a memory map
     frames.problems                                  # {"bad.mp4": "the file is damaged ..."}
 
 A cache is a folder with two files per profile: `<profile>.u8`, all frames one after another, and `<profile>.jsonl`, one
-line per video with the hash of its bytes. A video in it is never decoded again, whatever data set names it. A run that
-is killed while it fills the cache loses at most the videos that it was decoding. Without a cache, frames are counted
-first and decoded at each use.
+line per video with the hash of its bytes. A cached video is not decoded again, even for another data set. A run that is
+killed while it fills the cache loses only the videos that it was decoding. Without a cache, frames are counted first
+and decoded at each use.
 """
 
 import hashlib
@@ -32,13 +32,13 @@ from c3dvideo.video.content import content_sha256
 from c3dvideo.video.preprocess import Profile
 
 INDEX_BYTES = 1 << 30
-"""Largest index of a cache: about seven million videos."""
+"""Largest index of a cache, in bytes: about seven million videos."""
 
 
 class Frames:
     """The resized frames of every example of a data set, uint8, in the profile's channel order.
 
-    n_frames: int64 (n_examples,), 0 for an example that cannot be read. problems: why, by path.
+    n_frames: int64 (n_examples,), 0 for an example that cannot be read. problems: path -> why it cannot be read.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ def load_frames(
 ) -> Frames:
     """The frames of every example; those that cannot be read are in `problems`.
 
-    cache: folder that keeps decoded frames; None keeps none. workers: threads that decode.
-    Raises DatasetError when not one video can be read, StoreError when the cache cannot be written.
+    cache: folder for decoded frames; None stores none. workers: threads that decode.
+    Raises DatasetError if no video can be read, StoreError if the cache cannot be written.
     """
     from c3dvideo.features.claims import FolderLocks
 
@@ -107,8 +107,8 @@ def load_frames(
         except OSError as error:
             raise StoreError(
                 f"the decoded frames cannot be kept in {folder}: {os_reason(error)}. A frame takes "
-                f"{3 * profile.resize_height * profile.resize_width:,} bytes; make room, choose another folder as "
-                "`cache=`, or keep none with `cache=none`"
+                f"{3 * profile.resize_height * profile.resize_width:,} bytes; free space, choose another folder as "
+                "`cache=`, or store none with `cache=none`"
             ) from error
     if not frames.n_frames.any():
         path, problem = next(iter(frames.problems.items()))
@@ -117,12 +117,12 @@ def load_frames(
 
 
 def stored_size(profile: Profile) -> tuple[int, int]:
-    """Height and width of the frames that are kept: resized; the middle square where the resize keeps the aspect."""
+    """Height and width of the stored frames: resized, and cut to the centre if resizing keeps the aspect ratio."""
     return profile.resize_height, profile.resize_width
 
 
 def _fill(dataset: Dataset, profile: Profile, folder: Path, *, workers: int, description: str) -> Frames:
-    """Decode what the cache lacks; frames are appended before they are indexed, so that the index is never ahead."""
+    """Decode what the cache lacks. Frames are written before their index line, so that every line is valid."""
     resizing = {k: v for k, v in asdict(profile).items() if k in ("channel_order", "interpolation") or "resize" in k}
     name = hashlib.sha256(json.dumps(resizing, sort_keys=True).encode()).hexdigest()[:16]
     memory, index = folder / f"{name}.u8", folder / f"{name}.jsonl"
@@ -162,7 +162,7 @@ def _fill(dataset: Dataset, profile: Profile, folder: Path, *, workers: int, des
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for videos that are being decoded, empty at first: what a killed run left in it is deleted."""
+    """An empty folder for videos that are being decoded. Files that a killed run left in it are deleted."""
     scratch = folder / ".decoding"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -173,7 +173,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _keys(dataset: Dataset) -> tuple[list[str], dict[str, str]]:
-    """The cache key of every example ("" if its file is gone) and what is wrong with those."""
+    """The cache key of every example ("" if its file cannot be read), and the reasons by path."""
     hashes: dict[Path, str] = {}
     problems: dict[str, str] = {}
     for example in dataset.examples:
@@ -195,8 +195,8 @@ def _keys(dataset: Dataset) -> tuple[list[str], dict[str, str]]:
 def _read_index(index: Path, n_stored: int) -> dict[str, dict[str, Any]]:
     """The entries of an index of `n_stored` frames. Damaged ones are left out and deleted, so they are decoded again.
 
-    A killed run leaves a last line that is cut short. Other damage shows as a line that is no JSON, or as frames that
-    the cache does not have or that two videos claim.
+    A killed run leaves an incomplete last line. Other damage is a line that is not JSON, frames beyond the end of the
+    cache, or frames that belong to two videos.
     """
     if not index.exists():
         return {}
@@ -218,7 +218,7 @@ def _read_index(index: Path, n_stored: int) -> dict[str, dict[str, Any]]:
 
 
 def _is_entry(entry: dict[str, Any], n_stored: int) -> bool:
-    """Whether an entry has a key and a place inside the cache."""
+    """Whether an entry has a key and a range of frames inside the cache."""
     offset, n_frames = entry.get("offset"), entry.get("n_frames")
     if type(offset) is not int or type(n_frames) is not int or not isinstance(entry.get("key"), str):
         return False
@@ -262,7 +262,7 @@ def _count(job: tuple[Path, Profile, tuple[float, float]]) -> int:
 
 
 def _frames_of(source: Path, profile: Profile, span: tuple[float, float]) -> Iterator[Pixels]:
-    """Resized frames (3, H, W) shown in [start, end) seconds; raises DecodeError when there are none."""
+    """Resized frames (3, H, W) in [start, end) seconds; raises DecodeError if there are none."""
     from c3dvideo.video.decode import open_video
     from c3dvideo.video.preprocess import resize_frame
 
@@ -278,7 +278,7 @@ def _frames_of(source: Path, profile: Profile, span: tuple[float, float]) -> Ite
             n_frames += 1
             yield np.ascontiguousarray(picture[:, top : top + height, left : left + width])
     if not n_frames:
-        raise DecodeError(f"no frame is shown from {start} s to {end} s; the video ends before")
+        raise DecodeError(f"no frame is shown from {start} s to {end} s; expected times inside the video")
 
 
 def _span(example: Example) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The network a run starts with: fresh, or from other weights with a fresh last layer; and the mean of its input.
+"""Create the initial network of a run, random or from other weights with a random last layer, and set its input mean.
 
 network = initial_network(settings, classes, init=None)
 set_input(network, settings, clips)
@@ -22,9 +22,10 @@ from c3dvideo.video.preprocess import CAFFE, Profile
 
 
 def initial_network(settings: TrainSettings, classes: Sequence[str], init: C3D | None) -> C3D:
-    """A network with one output per class, drawn from torch's generator, with the copied layers of `init`.
+    """A network with one output per class, initialised from torch's generator; layers of `init` are copied.
 
-    With `init`, architecture and profile are its own; without, they follow the settings.
+    With `init`, architecture and profile are those of `init`. Without, they follow the settings. Raises UsageError if
+    the mean of the settings does not fit the profile of `init`.
     """
     network = _fresh(settings, len(classes)) if init is None else _copied(settings, len(classes), init)
     network.classes = tuple(classes)
@@ -34,7 +35,7 @@ def initial_network(settings: TrainSettings, classes: Sequence[str], init: C3D |
 def set_input(network: C3D, settings: TrainSettings, clips: Iterable[Pixels]) -> None:
     """Set the mean (and standard deviation) of the network's profile, in place.
 
-    clips: uint8 (T, 3, H, W) of training clips in a fixed order; every tenth is used, as in the release.
+    clips: training clips in a fixed order, uint8 (T, 3, H, W). Every tenth is used, as in the release.
     """
     if settings.mean == "weights":
         return
@@ -58,7 +59,7 @@ def set_input(network: C3D, settings: TrainSettings, clips: Iterable[Pixels]) ->
 
 
 def scratch_profile(settings: TrainSettings) -> Profile:
-    """The release's profile, in proportion to the crop size; 112 pixels give the release's own numbers."""
+    """The release's profile, scaled to the crop size of the settings; 112 pixels give the release's own sizes."""
     if settings.crop_size == CAFFE.crop_size:
         return replace(CAFFE, name="trained")
     height, width = (round(side * settings.crop_size / CAFFE.crop_size) for side in (128, 171))
@@ -123,7 +124,7 @@ def _filler(settings: TrainSettings) -> Filler:
 
 @torch.no_grad()
 def _initialise_he(network: C3D) -> None:
-    """Weights of variance 2 / inputs and biases 0; the last layer small, so that the first loss is ln(classes)."""
+    """Set variance 2 / inputs for weights and 0 for biases. A small last layer makes the first loss ln(classes)."""
     for name, layer in network.named_layers():
         fan_in = layer.weight[0].numel()
         nn.init.normal_(layer.weight, std=0.001 if name == "fc8" else math.sqrt(2 / fan_in))

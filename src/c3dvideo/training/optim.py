@@ -1,7 +1,7 @@
-"""How weights change: the release's own SGD, learning rates per layer and over time, the moving average of weights.
+"""Update weights: the release's own SGD, learning rates per layer and over time, the moving average of weights.
 
 optimizer = make_optimizer(network, settings)
-factor = learning_rate_factor(settings, n_updates=60_000)     # of the update counted from 0
+factor = learning_rate_factor(settings, n_updates=60_000)     # factor(0) is that of the first update
 """
 
 import math
@@ -17,12 +17,12 @@ from c3dvideo.training.settings import TrainSettings
 
 
 class CaffeSGD(torch.optim.Optimizer):
-    """Gradient descent as the authors' release does it, with the learning rate inside the velocity:
+    """Gradient descent of the authors' release, with the learning rate inside the velocity:
 
         V = momentum V + lr (gradient + weight_decay W);    W = W - V
 
-    torch.optim.SGD multiplies V by lr only when it moves W, which differs as soon as lr changes. Found by matching
-    recorded runs of the original program.
+    torch.optim.SGD multiplies V by lr only when it updates W. The results differ as soon as lr changes. The formula was
+    found by matching recorded runs of the original program.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class CaffeSGD(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make one update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient once."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -51,7 +51,7 @@ class CaffeSGD(torch.optim.Optimizer):
 
 
 def make_optimizer(network: C3D, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The optimizer of the settings over the weights to train; biases and normalisations do not decay."""
+    """The optimizer of the settings for all layers not frozen, without weight decay of biases and normalisations."""
     groups = list(parameter_groups(network, settings))
     if settings.optimizer == "release":
         return CaffeSGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
@@ -63,10 +63,10 @@ def make_optimizer(network: C3D, settings: TrainSettings) -> torch.optim.Optimiz
 
 
 def parameter_groups(network: C3D, settings: TrainSettings) -> Iterator[dict[str, Any]]:
-    """One group for the weights of every layer and one for its biases and normalisation, frozen layers left out.
+    """Two groups per layer that is not frozen: its weights, and its biases with the normalisation.
 
-    The learning rate falls by the factor layer_decay per layer below the last. The release's biases learn twice as fast
-    as its weights.
+    The learning rate falls by the factor layer_decay per layer below the last. The "release" optimizer gives biases
+    twice the learning rate of weights. Raises UsageError for an unknown layer in `freeze`.
     """
     layers = list(network.named_layers())
     unknown = sorted(set(settings.freeze) - {name for name, _ in layers})
@@ -86,11 +86,11 @@ def parameter_groups(network: C3D, settings: TrainSettings) -> Iterator[dict[str
 
 
 def learning_rate_factor(settings: TrainSettings, n_updates: int) -> Callable[[int], float]:
-    """The factor on every learning rate at update 0, 1, ... of `n_updates`.
+    """A function that returns the factor of every learning rate at update 0, 1, ... of `n_updates`.
 
-    "step": a tenth after every `n_updates // lr_stages` updates, 20,000 in the release. Its solver counts updates from
-    1, so update number 20,000 is the first with the lower rate. "cosine": a linear warm-up, then half a cosine down to
-    a hundredth.
+    "step": a factor of 0.1 per `n_updates // lr_stages` updates (20,000 in the release). The release's solver counts
+    updates from 1, so update number 20,000 is the first with the lower rate. "cosine": a linear warm-up, then half a
+    cosine that falls to 0.01.
     """
     if settings.schedule == "step":
         stepsize = max(1, n_updates // settings.lr_stages)
@@ -114,9 +114,9 @@ def step_factor(update: int, *, stepsize: int) -> float:
 def moving_average(average: Tensor, value: Tensor, n_averaged: Tensor | int, *, decay: float) -> Tensor:
     """The next value of one averaged parameter or buffer, for `torch.optim.swa_utils.AveragedModel`.
 
-    The memory grows with the first updates, up to `decay`, so that the first weights, which are random, fade quickly.
+    The weight of the average grows over the first updates, up to `decay`. Random initial weights thus fade quickly.
     """
     if not average.is_floating_point():
-        return value  # the count of batches in a normalisation
+        return value  # the number of batches that a normalisation has counted
     n = torch.as_tensor(n_averaged, dtype=average.dtype, device=average.device)
     return torch.lerp(value, average, ((1 + n) / (10 + n)).clamp(max=decay))

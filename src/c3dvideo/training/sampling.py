@@ -1,9 +1,9 @@
-"""Which clip is drawn when: functions of seed, epoch and position alone, so that a resumed run draws the same.
+"""Choose the clips of every epoch, from seed, epoch and position alone, so that a resumed run draws the same.
 
     start = draw_start(n_frames=17, span_frames=16, generator)            # 0 or 1: the last valid start is drawn too
     crops = release_draws(seed=1, batch=0, n_clips=30)                     # rows: top, left, mirrored
 
-The release reads clips at the starts of its list and draws crop and mirror a clip from its own stream of numbers.
+The release reads clips at the starts in its list. It draws the crop and mirror of each clip from its own generator.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class FrameReader(Protocol):
-    """Resized frames of the examples of a data set, by their number in it."""
+    """Resized frames of the examples of a data set, by example number."""
 
     n_frames: Ints
 
@@ -32,7 +32,7 @@ class FrameReader(Protocol):
 
 @dataclass(frozen=True)
 class Draw:
-    """One clip to train on: where it stands in the run (epoch, position in the epoch) and what it shows."""
+    """One clip to train on: its place in the run (epoch, position in the epoch), its example and its first frame."""
 
     epoch: int
     position: int
@@ -41,23 +41,23 @@ class Draw:
 
 
 def draw_start(n_frames: int, span_frames: int, generator: np.random.Generator) -> int:
-    """A first frame from all that leave room for a clip, 0 to n_frames - span_frames with both ends; 0 if none do."""
+    """A random first frame, from 0 to n_frames - span_frames inclusive; 0 if the video is shorter than the span."""
     return int(generator.integers(0, max(0, n_frames - span_frames) + 1))
 
 
 def clip_indices(start: int, n_frames: int, *, clip_length: int, sampling_rate: int = 1) -> Ints:
-    """The frames of one clip, int64 (clip_length,); past the end of a short video the last frame repeats."""
+    """The frame numbers of one clip, int64 (clip_length,). Past the end of a short video the last frame repeats."""
     indices: Ints = start + sampling_rate * np.arange(clip_length)
     return np.minimum(indices, n_frames - 1)
 
 
 def release_starts(n_frames: int, span_frames: int) -> Ints:
-    """Starts of the clips that the release's lists name: every span, the incomplete tail dropped."""
+    """Starts of the clips in the release's lists: one per span, without the incomplete tail."""
     return np.arange(0, n_frames - span_frames + 1, span_frames)
 
 
 def spread_starts(n_frames: int, span_frames: int, n_clips: int) -> Ints:
-    """At most `n_clips` different starts, evenly spread from the first valid one to the last; the middle for one."""
+    """At most `n_clips` distinct starts, evenly spaced from the first valid one to the last; one is the middle."""
     last = max(0, n_frames - span_frames)
     if n_clips == 1:
         return np.array([last // 2])
@@ -65,10 +65,10 @@ def spread_starts(n_frames: int, span_frames: int, n_clips: int) -> Ints:
 
 
 def release_draws(seed: int, batch: int, n_clips: int, *, height_margin: int = 16, width_margin: int = 59) -> Ints:
-    """What the release draws for batch number `batch` (from 0): int64 (n_clips, 3), a row is top, left, mirrored.
+    """The release's draws for batch number `batch` (from 0): int64 (n_clips, 3) of top, left and mirrored.
 
-    One generator yields one number a batch, which seeds the generator of that batch; margins are exclusive, so that the
-    last valid offset (16 of a frame of 128 rows and a crop of 112) never comes.
+    One generator yields one number per batch, which seeds the generator of that batch. Margins are exclusive, as in the
+    release: the last valid offset (16 for a frame of 128 rows and a crop of 112) is never drawn.
     """
     outer = _mersenne_twister(seed)
     outer.random_raw(batch)
@@ -77,10 +77,10 @@ def release_draws(seed: int, batch: int, n_clips: int, *, height_margin: int = 1
 
 
 def mean_volume(clips: Iterable[Pixels], *, every: int = 10) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The mean clip (3, T, H, W) of uint8 clips (T, 3, H, W), as the release's tool makes it.
+    """The mean clip (3, T, H, W) of uint8 clips (T, 3, H, W), as the release's tool computes it.
 
-    It looks at clip number i (from 0) when i > 0 and i is a multiple of `every`, so that the first is never counted,
-    and sums in float32. With too few clips for that, all are averaged.
+    It averages clip number i (from 0) if i > 0 and i is a multiple of `every`, and sums in float32. The first clip is
+    therefore never counted. With at most `every` clips, the result is the first clip.
     """
     total, first, n, seen = None, None, 0, 0
     for number, clip in enumerate(clips):
@@ -94,12 +94,12 @@ def mean_volume(clips: Iterable[Pixels], *, every: int = 10) -> np.ndarray[Any, 
             continue
         total, n = volume if total is None else total + volume, n + 1
     if first is None:
-        raise ValueError("no clips")
+        raise ValueError("the mean volume needs at least one clip; received none")
     return first if total is None else total / np.float32(n)
 
 
 class ClipSamples(TorchDataset[dict[str, Any]]):
-    """The clips of a data set, as uint8 (T, 3, H, W) with class index and example number, by `Draw`."""
+    """The clips of a data set, indexed by `Draw`: uint8 (T, 3, H, W), class index and example number."""
 
     def __init__(self, frames: FrameReader, targets: Ints, settings: TrainSettings) -> None:
         self.frames, self.targets, self.settings = frames, targets, settings
@@ -122,10 +122,10 @@ class ClipSamples(TorchDataset[dict[str, Any]]):
 class TrainingBatches(Sampler[list[Draw]]):
     """The batches of one epoch for one of `world` processes; call `set_epoch` before each epoch.
 
-    Every epoch is a new order of the same clips ("release" sampling: each of the list's clips once; "any": each video
-    clips_per_video times). An update takes batch_size * accumulate * world clips; the clips of an epoch that do not
-    fill one more update are left out, unless they are all there is. With `steps`, the last epoch is as short as it must
-    be for the run to make exactly that many updates.
+    Every epoch is a new order of the same clips. "release" sampling takes each clip of the list once, "any" takes each
+    video clips_per_video times. An update takes batch_size * accumulate * world clips. Clips of an epoch that do not
+    fill an update are left out, unless the epoch has no full update. With `steps`, the last epoch is cut so that the
+    run makes exactly that many updates.
     """
 
     def __init__(
@@ -139,20 +139,20 @@ class TrainingBatches(Sampler[list[Draw]]):
         self.n_epochs = -(-self.n_updates // self.updates)
         self.per_epoch = min(
             self.updates * settings.accumulate, -(-len(draws) // (settings.batch_size * world))
-        )  # batches; fewer than `accumulate` make an update where there are no more clips
+        )  # batches; fewer than `accumulate` make an update if the epoch has no more clips
         self.total = (self.n_epochs - 1) * self.per_epoch + self._length(self.n_epochs - 1)
 
     @property
     def sampler(self) -> "TrainingBatches":
-        """Where Lightning looks for `set_epoch`."""
+        """This object: Lightning calls `set_epoch` on the `sampler` of a batch sampler."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of this epoch (from 0)."""
+        """Set the epoch (from 0), which determines the order of the clips."""
         self.epoch = epoch
 
     def balance(self, targets: Ints) -> None:
-        """Draw every class equally often, with repetitions."""
+        """Draw every class equally often from now on, with replacement."""
         classes = targets[[example for example, _ in self.draws]]
         counts = np.bincount(classes)
         shares = 1.0 / counts[classes]
@@ -162,7 +162,7 @@ class TrainingBatches(Sampler[list[Draw]]):
         return self._length(self.epoch)
 
     def _length(self, epoch: int) -> int:
-        """Batches of one epoch."""
+        """The number of batches in one epoch."""
         left = self.n_updates - epoch * self.updates
         return min(self.per_epoch, max(0, left) * self.settings.accumulate)
 
@@ -174,7 +174,7 @@ class TrainingBatches(Sampler[list[Draw]]):
             yield [Draw(self.epoch, first + i, *self.draws[row]) for i, row in enumerate(chosen)]
 
     def _order(self) -> Ints:
-        """The numbers of the draws of this epoch, in the order in which they are shown."""
+        """Indices into `draws` for this epoch, in training order."""
         generator, n = np.random.default_rng((self.settings.seed, self.epoch)), len(self.draws)
         return generator.permutation(n) if self.weights is None else generator.choice(n, n, p=self.weights)
 
@@ -182,10 +182,10 @@ class TrainingBatches(Sampler[list[Draw]]):
 def training_draws(
     frames: FrameReader, examples: Iterable[int], settings: TrainSettings, *, starts: list[int | None]
 ) -> list[tuple[int, int | None]]:
-    """(example, start) of every clip of an epoch of `examples`; start None is drawn when its turn comes.
+    """(example, start) of every clip in one epoch of `examples`; a start of None is drawn when the clip is read.
 
-    starts: the one clip that an example of a list file stands for, else None. The release's sampling leaves videos out
-    that are shorter than a clip.
+    starts: first frame of each example that a list file names as one clip, else None. "release" sampling leaves out
+    videos that are shorter than a clip.
     """
     span = settings.clip_length * settings.sampling_rate
     draws: list[tuple[int, int | None]] = []
@@ -203,7 +203,7 @@ def training_draws(
 def evaluation_batches(
     frames: FrameReader, examples: Iterable[int], n_clips: int, settings: TrainSettings, *, starts: list[int | None]
 ) -> list[list[Draw]]:
-    """Batches with `n_clips` clips spread over every example (the one clip that a list names, where it does)."""
+    """Batches with at most `n_clips` evenly spaced clips per example, or the one clip that a list file names."""
     span = settings.clip_length * settings.sampling_rate
     draws = []
     for example in examples:
@@ -214,7 +214,7 @@ def evaluation_batches(
 
 
 def _mersenne_twister(seed: int) -> np.random.MT19937:
-    """MT19937 seeded as the C++ library does it."""
+    """MT19937 with the seeding of the C++ standard library."""
     generator = np.random.MT19937()
     generator._legacy_seeding(seed)
     return generator

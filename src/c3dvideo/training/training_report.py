@@ -1,4 +1,4 @@
-"""What a training run leaves for its reader: accuracies, confusion matrix, table per class, and the input as a picture.
+"""Write the report of a training run: accuracies, confusion matrix, table per class, and a picture of the input.
 
 write_report(out, "test", probabilities, targets, classes)
 """
@@ -20,9 +20,9 @@ from c3dvideo.plots import draw_confusion, draw_grid
 def write_report(
     out: Path, name: str, probabilities: Tensor, targets: Tensor, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Numbers of one part of the data from each video's mean probabilities (n, classes); writes its tables to `out`.
+    """Accuracies of one split, from each video's mean probabilities (n, classes); writes its tables to `out`.
 
-    Files: `<name>_confusion.csv` and `.png` (rows the true class), `<name>_classes.csv`.
+    Files: `<name>_confusion.csv` and `.png` (one row per true class), `<name>_classes.csv`.
     """
     from torchmetrics.functional.classification import (
         multiclass_accuracy,
@@ -48,7 +48,7 @@ def write_report(
     accuracy, top5 = (
         round(float(multiclass_accuracy(probabilities, targets, n, average="micro", top_k=k)), 6)
         for k in (1, min(5, n))
-    )  # torchmetrics counts in float32
+    )  # rounded, because torchmetrics computes in float32
     draw_confusion(out / f"{name}_confusion.png", matrix, classes, title=f"{name}: {accuracy:.1%} of {len(targets)}")
     return {
         "video_accuracy": accuracy,
@@ -61,9 +61,10 @@ def write_report(
 
 
 def draw_input(path: Path, inputs: Tensor, names: Sequence[str], *, channel_order: str, columns: int = 8) -> None:
-    """Draw the first clips of a network input (N, 3, T, H, W), one per row; its range is stretched to black and white.
+    """Draw the first six clips of a network input (N, 3, T, H, W), one per row.
 
-    It is the tensor that enters the network, after mean, crop, mirror and colour changes.
+    inputs: the exact tensor that enters the network, after mean, crop, mirror and colour changes. Its lowest value is
+    drawn black, its highest white.
     """
     clips = inputs[:6].detach().float().cpu()
     low, high = float(clips.min()), float(clips.max())

@@ -1,10 +1,10 @@
-"""Pre-training on generated clips only: closed form, then gradient steps.
+"""Pre-train on generated clips only: closed form, then gradient steps.
 
-pretraining_settings    what is learned from how much
-pretraining_input       what the network expects of its input
+pretraining_settings    all settings: how many clips, steps and units
+pretraining_input       profile and mean of the network's input
 whitening               layers in closed form
-batches, views          generated scenes, drawn ahead in other processes, seen by random cameras
+batches, views          generated scenes, rendered ahead in other processes; random views of them
 objectives              losses: parts, motion, labels and identity
-gradients               the steps
-pretraining_run         all of it as one resumable run: `pretrain`
+gradients               the gradient steps
+pretraining_run         all steps as one resumable run: `pretrain`
 """

@@ -1,10 +1,10 @@
-"""Batches of generated scenes, drawn and rendered in other processes ahead of the steps that use them.
+"""Render batches of generated scenes in other processes, ahead of the steps that use them.
 
-    for batch in batches(settings, "clips", first=0):      # one a step; a function of the settings and the step alone
+    for batch in batches(settings, "clips", first=0):      # one per step; depends on settings and step alone
         batch.clips, batch.parts, batch.labels
 
-Drawing a scene costs about as much as learning from it, so every batch is used twice: BLOCK batches in order, then the
-same again in another order, seen by other cameras.
+Rendering a scene costs about as much as a gradient step on it. Every batch is therefore used twice: BLOCK batches in
+order, then the same batches in another order and with other views.
 """
 
 from collections.abc import Iterator
@@ -33,22 +33,24 @@ from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 Kind = Literal["stills", "clips"]
 
 ALL_TASKS = TASKS | PEOPLE_TASKS
-"""Task -> names of its classes, of research scenes and of people."""
+"""Task -> names of its classes, for research scenes and for people."""
 
-NOT_ASKED = -1
+NO_TARGET = -1
+"""Label of a task that a clip has no class for."""
 BLOCK = 16
+"""Different batches before the first is used again."""
 STILLS = (1, 5, 9, 13)
-"""The frames of a scene that are shown as stills."""
+"""The frames of a scene that serve as stills."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """N clips; of stills, N is four times the number of scenes and T and t are 1.
+    """N clips, or N stills: four per scene, with T and t equal to 1.
 
-    clips: uint8 (N, 3, T, S, S), RGB, where S is 1.25 crops. maps: uint8 (N, 1 or 2, t, S / 2, S / 2), of every second
-    frame what it shows, numbers into `figures.PARTS`, and of clips where that is going, numbers into `maps.MOVES`.
-    labels: int64 (N, n_tasks), the class of every task in `ALL_TASKS` or NOT_ASKED, which motion tasks are of stills
-    and all others of clips. scenes: int64 (N,), which clips show the same scene.
+    clips: uint8 (N, 3, T, S, S), RGB, where S is 1.25 crops. maps: uint8 (N, 1 or 2, t, S / 2, S / 2), for every second
+    frame the part at each location, an index into `figures.PARTS`, and for clips its motion, an index into
+    `maps.MOVES`. labels: int64 (N, n_tasks), the class of every task in `ALL_TASKS`, or NO_TARGET. Stills have no
+    target for motion tasks, clips none for all other tasks. scenes: int64 (N,), the scene of each clip in the batch.
     """
 
     clips: Tensor
@@ -58,8 +60,10 @@ class Batch:
 
 
 def batches(settings: PretrainSettings, kind: Kind, *, first: int, n_workers: int | None = None) -> Iterator[Batch]:
-    """The batches of the steps from `first` on, without end; n_workers: processes, one a core when None, 0 for
-    none."""
+    """The batches of step `first` and all later steps, without end.
+
+    n_workers: processes that render; None is one per core, 0 renders in this process.
+    """
     workers = n_cores() if n_workers is None else n_workers
     block = first // (2 * BLOCK)
     source: DataLoader[Batch] = DataLoader(
@@ -82,7 +86,7 @@ def batches(settings: PretrainSettings, kind: Kind, *, first: int, n_workers: in
 
 
 class _Drawn(Dataset[Batch]):
-    """The endless row of different batches."""
+    """The endless sequence of different batches."""
 
     def __init__(self, settings: PretrainSettings, kind: Kind) -> None:
         self.settings, self.kind = settings, kind
@@ -95,7 +99,7 @@ class _Drawn(Dataset[Batch]):
         scenes = [draw_any(seed, number * size + place, people) for place in range(size)]
         labels = torch.tensor([_classes(scene) for scene in scenes])
         of_motion = torch.tensor([task in MOTION_TASKS for task in ALL_TASKS])
-        labels[:, of_motion if self.kind == "stills" else ~of_motion] = NOT_ASKED
+        labels[:, of_motion if self.kind == "stills" else ~of_motion] = NO_TARGET
         if self.kind == "clips":
             return Batch(
                 clips=render(scenes, height=side, width=side),
@@ -115,13 +119,13 @@ class _Drawn(Dataset[Batch]):
 
 
 def draw_any(seed: int, index: int, people_share: float) -> Scene:
-    """Scene `index` of a row in which so many show people and the others are research scenes."""
+    """Scene `index` of a random sequence: people with probability `people_share`, else a research scene."""
     people = np.random.default_rng([seed, index, 5]).uniform() < people_share
     return draw_people(seed=seed, index=index) if people else draw_scene(seed=seed, index=index)
 
 
 def _stills(scene: Scene) -> Scene:
-    """The scene at four moments only."""
+    """The scene with the frames in `STILLS` only."""
     movement = scene.movement
     chosen = list(STILLS)
     return replace(
@@ -130,8 +134,8 @@ def _stills(scene: Scene) -> Scene:
 
 
 def _classes(scene: Scene) -> list[int]:
-    """The class number of every task; a class that a task does not know is not asked."""
+    """The class number of every task, or NO_TARGET if the scene has no class of that task."""
     return [
-        names.index(scene.labels[task]) if scene.labels.get(task) in names else NOT_ASKED
+        names.index(scene.labels[task]) if scene.labels.get(task) in names else NO_TARGET
         for task, names in ALL_TASKS.items()
     ]

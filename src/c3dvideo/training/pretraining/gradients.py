@@ -1,10 +1,10 @@
-"""Gradient steps on the convolutions, first on single frames and then on clips as well; resumable to the same weights.
+"""Train the convolutions by gradient steps, first on still frames, then on clips too; resumable to the same weights.
 
 network = learn(network, Path("run"), settings, clips, device)
 
-A frame costs a sixteenth of a clip, and most of what there is to know of faces, hands and textures is in one. On single
-frames only the middle of every kernel is used; once clips join, the taps beside it, which see the frame before and
-after, start as detectors of movement. Single frames go on then, beside every clip, so that looks are not forgotten.
+A still frame costs a sixteenth of a clip and shows most of the appearance of faces, hands and textures. Still frames
+use only the middle tap of every kernel. When clips join, the side taps start as motion detectors. Their input is the
+previous and the next frame. Still frames stay in the mix, so that appearance is retained.
 """
 
 import json
@@ -33,25 +33,29 @@ from c3dvideo.training.pretraining.views import random_view
 from c3dvideo.training.run_folder import save_state
 
 _CHECKPOINT_EVERY = 100
+"""Steps between two checkpoints."""
 _SETTLING_BATCH = 16
-_WAYS = ((0, 1), (0, -1), (1, 0), (-1, 0))
-"""Down and right, the ways of the units that look for movement."""
-_MOVERS_MIDDLE = 0.3
-"""What is left of the middle tap in those units."""
+"""Clips per batch when the final statistics of the normalisations are measured."""
+_DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+"""(down, right): motion directions of the units that detect motion."""
+_MOTION_MIDDLE = 0.3
+"""Factor of the middle tap in those units."""
 
 
 def learn(network: C3D, out: Path, settings: PretrainSettings, clips: Tensor, device: torch.device) -> C3D:
-    """The network after the settings's gradient steps, batch-normalised on the way and folded at the end.
+    """The network after all gradient steps of the settings, with batch normalisation folded into its weights.
 
-    clips: uint8 (N, 3, 16, 112, 112), what the normalisations settle on. The checkpoints out/stills.pt and out/clips.pt
-    are continued; out/log.jsonl gets a line with every checkpoint.
+    clips: uint8 (N, 3, 16, 112, 112), for the final statistics of the normalisations. The run resumes from the
+    checkpoints out/stills.pt and out/clips.pt. out/log.jsonl gets one line per checkpoint.
     """
     keep_freed_memory()
+    # A run that stops before its first checkpoint must start with the same random heads.
     torch.manual_seed(settings.seed)
-    with_batch_norm(network, skip=("fc6", "fc7"))
+    with_batch_norm(network, skip=("fc6", "fc7"))  # both are fitted later, in closed form
     heads = Heads(network, crop=settings.crop).to(device)
     network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     run = _Run(network=network, heads=heads, out=out, settings=settings, device=device)
+    # A finished phase only loads its checkpoint, so that a resumed run passes through the same states.
     if settings.still_steps:
         run.take_steps({"stills": 0}, settings.still_steps)
         _start_side_taps(network)
@@ -67,7 +71,7 @@ def _convolutions(network: C3D) -> list[NormalisedConv3d]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What all steps of a run share."""
+    """Network, heads and settings that all steps of a run use."""
 
     network: C3D
     heads: Heads
@@ -76,9 +80,9 @@ class _Run:
     device: torch.device
 
     def take_steps(self, kinds: dict[Kind, int], n_steps: int) -> None:
-        """One phase, from its checkpoint if there is one: every step sees a batch of each kind.
+        """Run one phase, from its checkpoint if there is one. Every step uses one batch of each kind.
 
-        kinds: of each, how many batches earlier phases have seen; the checkpoint is named after the first. The learning
+        kinds: kind -> number of batches that earlier phases used. The first kind names the checkpoint. The learning
         rate rises for 50 steps and falls to zero.
         """
         modules = (*_convolutions(self.network), self.heads)
@@ -102,6 +106,7 @@ class _Run:
                 optimizer.zero_grad()
                 row: dict[str, Any] = {"step": step + 1}
                 for kind, batch in zip(kinds, drawn, strict=True):
+                    # One backward pass per kind, so that memory holds the activations of one kind at a time.
                     loss, found = self._loss(kind, batch, step)
                     loss.backward()  # type: ignore[no-untyped-call]
                     row[kind] = {"loss": float(loss.detach()), **found}
@@ -110,12 +115,13 @@ class _Run:
                 bar.note(", ".join(f"{kind} {row[kind]['loss']:.2f}" for kind in kinds))
                 bar.advance()
                 if (step + 1) % _CHECKPOINT_EVERY == 0 or step + 1 == n_steps:
+                    # The checkpoint before the log line: a killed run then never logs a step twice.
                     save_state({"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}, path)
                     with writing(self.out / "log.jsonl"), (self.out / "log.jsonl").open("a") as log:
                         log.write(json.dumps(row) + "\n")
 
     def _loss(self, kind: Kind, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of one step, see `batch_loss`."""
+        """The loss of one batch; see `batch_loss`."""
         return batch_loss(self.network, self.heads, self.settings, kind, batch, step=step, device=self.device)
 
 
@@ -129,19 +135,20 @@ def batch_loss(
     step: int,
     device: torch.device,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The weighted loss of two views of every clip of a batch, and what is found in it, see `Heads`.
+    """The weighted loss of two views of every clip of a batch, and the values to log; see `Heads`.
 
-    step: its number, from which the views and the dropout in the heads come.
+    step: step number. With the seed, it determines the views and the dropout in the heads.
     """
     clips, maps, labels, scenes = (x.to(device) for x in (batch.clips, batch.maps, batch.labels, batch.scenes))
+    # Seeded per step, so that a resumed run draws the same views without stored generator states.
     generator = torch.Generator(device).manual_seed(100_000 * settings.seed + step)
-    torch.manual_seed(100_000 * settings.seed + step)  # of the dropout in the heads
+    torch.manual_seed(100_000 * settings.seed + step)  # for the dropout in the heads
     pairs = [random_view(clips, maps, crop=settings.crop, generator=generator) for _ in range(2)]
     views, shown = (torch.cat(each) for each in zip(*pairs, strict=True))
     seen = {}
     with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
         for name, value in _STEPS[kind](network, views):
-            if name in heads.map_layers:
+            if name in heads.map_layers:  # before a pool, so that the steps yield it before ReLU
                 seen[name] = torch.relu(value)
             elif name == "pool5":
                 seen[name] = value
@@ -156,7 +163,7 @@ def batch_loss(
 
 
 def steps_of_clips(network: C3D, clips: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """`fast_steps` to pool5 of clips, float (N, 3, T, H, W) in RGB, 0..255."""
+    """`fast_steps` up to pool5, for clips, float (N, 3, T, H, W) in RGB, 0..255."""
     x = network_input(clips).contiguous(memory_format=torch.channels_last_3d)
     for name, value in fast_steps(network, x):
         yield name, value
@@ -165,16 +172,16 @@ def steps_of_clips(network: C3D, clips: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def steps_of_stills(network: C3D, frames: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The same for single frames, float (N, 3, 1, H, W), whose time pools have nothing to choose from.
+    """The same for still frames, float (N, 3, 1, H, W), without pooling over time.
 
-    Only the middle of a padded kernel meets a frame, so these are 2-D convolutions.
+    Of a padded kernel, only the middle tap has input, so that 2-D convolutions give the same values.
     """
     x = network_input(frames)[:, :, 0].contiguous(memory_format=torch.channels_last)
     names = [name for name in network.steps if name.startswith(("conv", "pool"))]
     for name, following in zip(names, [*names[1:], ""], strict=True):
         layer = network.get_submodule(name)
         if name.startswith("pool"):
-            with torch.autocast(x.device.type, enabled=False):
+            with torch.autocast(x.device.type, enabled=False):  # autocast would convert the pool to float32
                 x = torch.relu_(functional.max_pool2d(x, 2))
         else:
             assert isinstance(layer, NormalisedConv3d)
@@ -186,7 +193,8 @@ def steps_of_stills(network: C3D, frames: Tensor) -> Iterator[tuple[str, Tensor]
 
 
 def _normalise(norm: nn.BatchNorm3d, x: Tensor) -> Tensor:
-    """The normalisation in training, of pictures."""
+    """`norm` in training mode, for still frames (N, C, H, W)."""
+    # Not norm(x), because BatchNorm3d rejects an input of four axes.
     return functional.batch_norm(
         x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=True, momentum=0.1, eps=norm.eps
     )
@@ -197,36 +205,37 @@ _STEPS = {"stills": steps_of_stills, "clips": steps_of_clips}
 
 @torch.no_grad()
 def _start_side_taps(network: C3D) -> None:
-    """Let every second unit of each convolution look for movement; the others go on seeing the middle frame only.
+    """Turn every second unit of each convolution into a motion detector; the others use the middle frame only.
 
-    Such a unit subtracts what its pattern finds one place back in the frame before from what it finds one place further
-    along its way in the frame after, and counts less what it finds in the middle.
+    A motion detector has one direction. It adds the response of its pattern one pixel along that direction in the next
+    frame and subtracts the response one pixel back in the previous frame. The middle frame has a smaller weight.
     """
     for layer in _convolutions(network):
         middle = layer.weight.shape[2] // 2
         pictures = layer.weight[:, :, middle].clone()
-        layer.weight.zero_()
+        layer.weight.zero_()  # still frames never trained the side taps
         layer.weight[:, :, middle] = pictures
+        # A kernel of depth 1 has no side taps.
         for unit in range(1, len(layer.weight), 2) if middle else ():
-            down, right = _WAYS[unit // 2 % len(_WAYS)]
+            down, right = _DIRECTIONS[unit // 2 % len(_DIRECTIONS)]
             layer.weight[unit, :, middle + 1] = _moved(pictures[unit], down, right)
             layer.weight[unit, :, middle - 1] = -_moved(pictures[unit], -down, -right)
-            layer.weight[unit, :, middle] *= _MOVERS_MIDDLE
+            layer.weight[unit, :, middle] *= _MOTION_MIDDLE
 
 
 def _moved(pattern: Tensor, down: int, right: int) -> Tensor:
-    """The picture (C, h, w) moved by whole places, zero where nothing has come from."""
+    """The pattern (C, h, w) shifted by -1, 0 or 1 pixel per axis, with zeros at the open border."""
     height, width = pattern.shape[-2:]
     return functional.pad(pattern, (1, 1, 1, 1))[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
 
 
 @torch.no_grad()
 def _settle(network: C3D, clips: Tensor, device: torch.device) -> None:
-    """Replace the running statistics of every normalisation by those of whole, unchanged clips of 112 x 112."""
+    """Replace the running statistics of every normalisation by those of whole clips, without augmentation."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.reset_running_stats()
-            module.momentum = None
+            module.momentum = None  # a plain average, in which all batches count the same
     network.train()
     for part in torch.split(clips, _SETTLING_BATCH):
         network.activations(network_input(part.to(device)), ["pool5"])

@@ -1,8 +1,7 @@
-"""What the convolutions are asked while they learn: what is where and where it is going, the labels of the scene, and
-which clip it is.
+"""Compute the losses of gradient steps: parts and motion at every location, labels of the scene, and its identity.
 
 heads = Heads(network, crop=64)
-losses, found = heads(activations, maps, labels, scenes, temperature=0.2)      # one number an objective
+losses, found = heads(activations, maps, labels, scenes, temperature=0.2)      # one loss per objective
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +13,18 @@ from torch.nn import functional
 from c3dvideo.network.c3d import C3D
 from c3dvideo.synthetic.figures import PARTS
 from c3dvideo.synthetic.maps import MOVES
-from c3dvideo.training.pretraining.batches import ALL_TASKS, NOT_ASKED
+from c3dvideo.training.pretraining.batches import ALL_TASKS, NO_TARGET
 
 _PART_WEIGHTS = {"background": 0.4, "thing": 0.6, "skin": 1, "hair": 1, "eye": 4, "mouth": 4, "beard": 2, "hand": 2,
                  "tool": 3, "clothes": 0.8, "flame": 4}  # fmt: skip
-"""Small parts count more, because there are few places that show them."""
+"""Weight of each part in the loss. Small parts weigh more, because they cover few locations."""
 
 _STILL_WEIGHT = 0.3
-"""What stands still counts less than what moves, because most places do."""
+"""Weight of locations without motion. It is below 1, because most locations have none."""
 
 
 class Heads(nn.Module):
-    """Linear read-outs of parts and moves from the last convolution of stages 3 to 5, and of labels and identity from
+    """Linear heads for parts and motion on the last convolution of stages 3 to 5, and heads for labels and identity on
     pool5."""
 
     def __init__(self, network: C3D, *, crop: int) -> None:
@@ -35,8 +34,8 @@ class Heads(nn.Module):
         widths = {name: len(network.get_submodule(name).get_parameter("weight")) for name in self.map_layers}
         part_weights = [_PART_WEIGHTS[part] for part in PARTS]
         move_weights = [_STILL_WEIGHT if move == "still" else 1 for move in MOVES]
-        self.parts = nn.ModuleDict({name: _PlaceHead(width, part_weights) for name, width in widths.items()})
-        self.moves = nn.ModuleDict({name: _PlaceHead(width, move_weights) for name, width in widths.items()})
+        self.parts = nn.ModuleDict({name: _MapHead(width, part_weights) for name, width in widths.items()})
+        self.moves = nn.ModuleDict({name: _MapHead(width, move_weights) for name, width in widths.items()})
         n_inputs = widths[self.map_layers[-1]] * (crop // 32) ** 2
         self.trunk = nn.Sequential(
             nn.Linear(n_inputs, 512, bias=False), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.2)
@@ -47,16 +46,17 @@ class Heads(nn.Module):
     def forward(
         self, activations: Mapping[str, Tensor], maps: Tensor, labels: Tensor, scenes: Tensor, *, temperature: float
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Losses "parts", "moves" (of clips), "labels" and "contrast", and for the log the loss of each map in each
-        layer and the accuracy of each task and of the contrast.
+        """The losses "parts", "moves" (clips only), "labels" and "contrast", and the values to log.
 
-        activations: of `map_layers` and pool5, of N views. maps: int64 (N, 1 or 2, t, h, w), see `random_view`.
+        The log gets the loss per map and layer, the accuracy per task and the accuracy of the contrastive loss.
+
+        activations: those of `map_layers` and pool5 for N views. maps: int64 (N, 1 or 2, t, h, w), see `random_view`.
         labels: int64 (N, n_tasks), scenes: int64 (N,), see `Batch`.
         """
         losses: dict[str, Tensor] = {}
         found: dict[str, float] = {}
-        asked = (("parts", self.parts, PARTS), ("moves", self.moves, MOVES))
-        for (what, heads, names), shown in zip(asked, maps.unbind(1), strict=False):
+        objectives = (("parts", self.parts, PARTS), ("moves", self.moves, MOVES))
+        for (what, heads, names), shown in zip(objectives, maps.unbind(1), strict=False):
             shares = functional.one_hot(shown, len(names)).movedim(-1, 1).float()
             of_layers = {name: heads[name](activations[name], shares) for name in self.map_layers}
             losses[what] = torch.stack(list(of_layers.values())).sum()
@@ -67,9 +67,8 @@ class Heads(nn.Module):
         return losses, found | accuracies
 
 
-class _PlaceHead(nn.Module):
-    """A linear read-out of a map at every place; its output is the cross-entropy against the share of each name in
-    every cell, names weighted."""
+class _MapHead(nn.Module):
+    """A linear head that predicts a map; returns its weighted cross-entropy with the share of each class per cell."""
 
     weights: Tensor
 
@@ -79,7 +78,7 @@ class _PlaceHead(nn.Module):
         self.register_buffer("weights", torch.tensor(weights).float(), persistent=False)
 
     def forward(self, activation: Tensor, shares: Tensor) -> Tensor:
-        """The loss of activations (N, C, T, H, W) for the share of each name at every place, (N, n_names, t, h, w)."""
+        """The loss of activations (N, C, T, H, W) with the target shares (N, n_classes, t, h, w)."""
         logits = self.read_out(activation).float()
         target = functional.adaptive_avg_pool3d(shares, logits.shape[2:])
         weighted = target * self.weights.view(1, -1, 1, 1, 1)
@@ -88,19 +87,19 @@ class _PlaceHead(nn.Module):
 
 
 def _label_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy summed over tasks, each weighted by the share of views that ask it, and the accuracy of each."""
+    """Cross-entropy summed over tasks, weighted by the share of views with a target, and the accuracy per task."""
     loss, accuracies = logits.new_zeros(()), {}
     parts = torch.split(logits, [len(names) for names in ALL_TASKS.values()], dim=1)
     for task, part, target in zip(ALL_TASKS, parts, labels.T, strict=True):
-        asked = target != NOT_ASKED
-        if asked.any():
-            loss = loss + functional.cross_entropy(part[asked], target[asked], reduction="sum") / len(target)
-            accuracies[task] = float((part[asked].argmax(1) == target[asked]).float().mean())
+        has_target = target != NO_TARGET
+        if has_target.any():
+            loss = loss + functional.cross_entropy(part[has_target], target[has_target], reduction="sum") / len(target)
+            accuracies[task] = float((part[has_target].argmax(1) == target[has_target]).float().mean())
     return loss, accuracies
 
 
 def _contrast(points: Tensor, scenes: Tensor, temperature: float) -> tuple[Tensor, float]:
-    """Every point finds the others of its scene among all others; the loss, and how often the nearest is one."""
+    """The contrastive loss, and the share of views whose nearest other view shows the same scene."""
     points = functional.normalize(points, dim=1)
     itself = torch.eye(len(points), dtype=torch.bool, device=points.device)
     similarity = (points @ points.T / temperature).masked_fill(itself, -torch.inf)

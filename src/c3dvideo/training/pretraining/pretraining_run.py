@@ -1,15 +1,15 @@
-"""Pre-train C3D on generated clips only: layers in closed form, then, if asked, gradient steps.
+"""Pre-train C3D on generated clips only: layers in closed form, then optional gradient steps.
 
-    network = pretrain("runs/embedded")                     # minutes on a CPU; run again to go on after a stop
+    network = pretrain("runs/embedded")                     # minutes on a CPU; run again to resume
     network = pretrain("runs/wide", settings=PretrainSettings(stages=STAGES, fc_width=4096, n_steps=20_000))
 
-1. Convolutions, one after the other: whitened principal directions of what each sees (`whitening`).
-2. `still_steps` gradient steps on them with single frames, then `n_steps` with clips and single frames (`gradients`):
-   which part is where and which way it is going, the labels of motion, look and people, and which two views show one
-   scene (`objectives`), of scenes that are drawn without end and shown twice (`batches`).
-3. fc6 and fc7 in closed form; fc8 by logistic regression on the everyday classes, so that it can name something.
+1. Convolutions, one after the other: whitened principal directions of each layer's input (`whitening`).
+2. `still_steps` gradient steps on still frames, then `n_steps` on clips and still frames (`gradients`). The losses
+   predict the part and its motion at every location, the labels of motion, appearance and people, and which two views
+   show one scene (`objectives`). Scenes are generated without end, and each is used twice (`batches`).
+3. fc6 and fc7 in closed form; fc8 by logistic regression on the everyday classes, so that it predicts their names.
 
-The clips of step n are a function of the seed and n, so a resumed run equals one that never stopped.
+The clips of step n depend on the seed and n alone, so that a resumed run equals an uninterrupted one.
 """
 
 import json
@@ -42,7 +42,7 @@ from c3dvideo.training.run_folder import held, save_state
 def pretrain(out: str | Path, *, settings: PretrainSettings | None = None, device: str = "auto") -> C3D:
     """The pre-trained network, also saved as the weights folder out/weights in half precision.
 
-    A folder that holds an unfinished run of the same settings is continued; raises UsageError for another settings.
+    A folder with an unfinished run of the same settings is resumed. Raises UsageError if its settings differ.
     """
     out, settings = Path(out), settings or PretrainSettings()
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
@@ -73,7 +73,7 @@ def _pretrain(out: Path, settings: PretrainSettings, device: torch.device) -> C3
 
 
 def _claim(out: Path, settings: PretrainSettings, device: torch.device) -> PretrainSettings:
-    """Make `out` the folder of this run, or check that it is; returns the settings with the precision chosen."""
+    """The settings with the precision chosen; writes them to `out`, or checks that `out` has the same."""
     path = out / "recipe.json"
     foreign = ForeignFile(path, error=UsageError, expected="the settings of a run", advice="choose another `out=`")
     stored = read_json(foreign) if path.is_file() else None
@@ -89,17 +89,17 @@ def _claim(out: Path, settings: PretrainSettings, device: torch.device) -> Pretr
 
 
 def _scenes(settings: PretrainSettings, part: int, n_scenes: int) -> list[Scene]:
-    """The first scenes of one of the settings's rows."""
+    """The first scenes of random sequence `part` of the settings."""
     return [draw_any(10 * settings.seed + part, index, settings.people_share) for index in range(n_scenes)]
 
 
 def _clips(settings: PretrainSettings, part: int) -> Tensor:
-    """The first filter_clips clips of one of the settings's rows, uint8 (n, 3, 16, 112, 112)."""
+    """The first filter_clips clips of random sequence `part` of the settings, uint8 (n, 3, 16, 112, 112)."""
     return render(_scenes(settings, part, settings.filter_clips), height=112, width=112)
 
 
 def _fit_convolutions(network: C3D, out: Path, settings: PretrainSettings) -> None:
-    """Fit every convolution, or take those that an earlier run has finished."""
+    """Fit every convolution, or load it if an earlier run has fitted it."""
     path = out / "convolutions.pt"
     done: dict[str, dict[str, Tensor]] = torch.load(path, weights_only=True) if path.is_file() else {}
     for name, state in done.items():
@@ -118,7 +118,10 @@ def _fit_convolutions(network: C3D, out: Path, settings: PretrainSettings) -> No
 
 @torch.no_grad()
 def fit_head(network: C3D, settings: PretrainSettings, device: torch.device, *, keep_fc6: bool = False) -> None:
-    """Fit fc6 and fc7 on clips of the mixture and fc8 on the everyday classes, in place; keep_fc6: fc6 was learned."""
+    """Fit fc6 and fc7 on people and research scenes, and fc8 on the everyday classes, in place.
+
+    keep_fc6: leave fc6 unchanged, because gradient steps have trained it.
+    """
     scenes = _scenes(settings, 1, settings.fc_clips)
     everyday = [
         everyday_scene(name, seed=settings.seed, index=index, n_frames=16, fps=16)
@@ -146,7 +149,7 @@ def fit_head(network: C3D, settings: PretrainSettings, device: torch.device, *, 
 
 
 def _fit_classifier(layer: nn.Linear, features: Tensor, targets: Tensor) -> None:
-    """Ridge-penalised multinomial logistic regression, in place."""
+    """Fit `layer` in place by multinomial logistic regression with a ridge penalty."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=100, line_search_fn="strong_wolfe")

@@ -1,4 +1,4 @@
-"""Settings of a pre-training run: what is learned from how much.
+"""Settings of a pre-training run: network, clips, steps and losses.
 
     settings = PretrainSettings(still_steps=1500, n_steps=2500)
 
@@ -20,35 +20,37 @@ def _option(default: Any, text: str, **metadata: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainSettings:
-    """Every setting of a pre-training run; they are written to the provenance of the weights.
+    """All settings of a pre-training run, which are stored in the provenance of the weights.
 
-    people_share, clip_people_share: share of the single frames, and of the clips, that show people; the others show
-        research scenes. What is fitted in closed form sees the same share of people as the single frames.
+    people_share, clip_people_share: share of the still frames, and of the clips, that show people. The others show
+        research scenes. The clips for the closed form have the same share of people as the still frames.
 
     Closed form: the convolutions are fitted on filter_clips clips, fc6 and fc7 on fc_clips, fc8 on everyday_clips clips
-    of each everyday class. n_directions: how many principal directions of fc6 are the input of fc7. ridges, active: how
-    little each stage whitens, and the share of inputs on which its units are active; see `whitening`.
+    of each everyday class. n_directions: number of principal directions of fc6 that fc7 uses. ridges: ridge of the
+    whitening per stage; a larger one whitens less. active: share of inputs on which units are active. See `whitening`.
 
-    Gradients: still_steps steps on single frames, then n_steps on clips and single frames, with batch_size scenes of
-    each. Every frame and clip is seen in two views of crop x crop pixels. The losses on single frames are about
-    appearance, those on clips about motion. The four weights scale the losses, see `objectives`; `temperature` divides
-    the similarities. precision: "auto" is bf16 where the hardware multiplies it, and stored as what was chosen.
+    Gradients: still_steps steps on still frames, then n_steps on clips and still frames, with batch_size scenes of
+    each. Every frame and clip yields two views of crop x crop pixels. Still frames train appearance, clips train
+    motion. The four weights scale the losses, see `objectives`. temperature: divisor of the similarities in the
+    contrastive loss. precision: "auto" is bf16 if the hardware multiplies it, else fp32; the choice is stored.
     """
 
     seed: int = _option(0, "Random seed.")
     stages: tuple[tuple[int, ...], ...] = NARROW_STAGES
     temporal_depths: tuple[int, ...] = (3, 3, 3, 3, 3)
     fc_width: int = 1024
-    filter_clips: int = _option(64, "Clips that the convolutions are fitted on.")
-    fc_clips: int = _option(512, "Clips that fc6 and fc7 are fitted on.")
+    filter_clips: int = _option(64, "Clips for fitting the convolutions.")
+    fc_clips: int = _option(512, "Clips for fitting fc6 and fc7.")
     everyday_clips: int = 40
     n_directions: int = 200
     ridges: tuple[float, ...] = (0.02,) * 5
     active: tuple[float, ...] = (0.5,) * 5
-    still_steps: int = _option(0, "Gradient steps on single frames, after the closed form.")
-    n_steps: int = _option(0, "Gradient steps on clips and single frames, after those.", flag="--steps")
+    still_steps: int = _option(0, "Gradient steps on still frames, after the closed form.")
+    n_steps: int = _option(
+        0, "Gradient steps on clips and still frames, after the steps on still frames.", flag="--steps"
+    )
     batch_size: int = _option(32, "Scenes per gradient step.")
-    crop: int = _option(64, "Pixels of a view in gradient steps; a multiple of 32.")
+    crop: int = _option(64, "Side of a view in gradient steps, in pixels; a multiple of 32.")
     people_share: float = 0.75
     clip_people_share: float = 0.4
     learning_rate: float = _option(2e-3, "Highest learning rate of AdamW.")

@@ -1,4 +1,4 @@
-"""Views: one clip as another camera would have seen it, with the maps of what it shows cropped alike."""
+"""Draw random views of clips: crop, colour and blur, with the target maps cropped in the same way."""
 
 import torch
 from torch import Tensor
@@ -6,10 +6,10 @@ from torch.nn import functional
 
 
 def random_view(clips: Tensor, maps: Tensor, *, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A crop, exposure, colour mix, blur and black bars for every clip, the same in all its frames.
+    """Clips with a random crop, exposure, colour mix, blur and black bars, the same in all frames of a clip.
 
     clips: uint8 (N, 3, T, H, W). maps: uint8 (N, m, t, h, w). Returns float (N, 3, T, crop, crop) in 0..255, and the
-    maps as int64 (N, m, t, crop / 2, crop / 2). Nothing is mirrored or played backwards, since the labels would change.
+    maps as int64 (N, m, t, crop / 2, crop / 2). No clip is mirrored or reversed, because the labels would change.
     """
     n_clips, _, n_frames, _, _ = clips.shape
 
@@ -36,6 +36,6 @@ def random_view(clips: Tensor, maps: Tensor, *, crop: int, generator: torch.Gene
 
 
 def _crop(images: Tensor, lookup: Tensor, side: int, mode: str) -> Tensor:
-    """(N, C, side, side): images (N, C, H, W) seen through the maps (N, 2, 3)."""
+    """Crops (N, C, side, side) of images (N, C, H, W) by the affine maps `lookup` (N, 2, 3)."""
     grid = functional.affine_grid(lookup, [len(images), 1, side, side], align_corners=False)
     return functional.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)

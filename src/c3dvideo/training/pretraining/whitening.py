@@ -1,16 +1,17 @@
-"""Layers learned in closed form: whitened principal directions of what a layer sees, turned at random.
+"""Fit layers in closed form: whitened principal directions of a layer's input, rotated at random.
 
     fit_convolutions(network, clips, seed=0)        # conv1a ... conv5b, one after the other
     fit_layer(layer, inputs, generator=generator)   # one fully connected layer
 
-Each layer is a sample of its inputs, their covariance, and one eigenvalue problem: no gradients, minutes on a CPU. The
-leading directions carry most of what there is to see; dividing by their standard deviations raises the rare (edges,
-changes in time) to the height of the common (brightness); the random rotation spreads them evenly over the units, so
-that ReLU costs every direction the same. Early layers whiten almost fully and are silent half of the time.
+Each layer needs a sample of its inputs, their covariance and one eigenvalue problem: no gradients, minutes on a CPU.
+The leading directions carry most of the variance. Division by their standard deviations gives rare signals (edges,
+changes in time) the same scale as common ones (brightness). The random rotation spreads all directions evenly over the
+units, so that ReLU removes the same share of each. Early layers whiten almost fully, and their units are active on half
+of their inputs.
 
-Maximum pooling after maximum pooling loses what early layers know, so from stage 3 on part of the units carry it: a box
-filter a channel, whose outputs the next stage whitens again beside them. fc6 then sees averages from pool2, pool3 and
-pool4, in C3D's own topology.
+Repeated maximum pooling loses the information of early layers. From stage 3 on, some units therefore carry it: one box
+filter per channel. The next stage whitens their outputs with the others. The input of fc6 then contains averages from
+pool2, pool3 and pool4, within C3D's own topology.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -24,10 +25,10 @@ from c3dvideo.network.c3d import C3D
 SAMPLES_PER_INPUT = 3
 """A covariance of D inputs is estimated from three times as many samples, and at least 8192."""
 _SLICE = 8
-
+"""Clips per forward pass."""
 
 CARRY_FROM_STAGE = 3
-"""From this stage on, the first units of a convolution carry a smoothed copy of what entered the stage."""
+"""From this stage on, the first units of a convolution carry a smoothed copy of the stage's input."""
 
 
 @torch.no_grad()
@@ -42,8 +43,8 @@ def fit_convolutions(
 ) -> Iterator[str]:
     """Fit all convolutions of `network` in place from clips, float (N, 3, T, H, W); yields the name of each when done.
 
-    ridges, active: for each of the five stages, see `whitened_units`. skip: layers to take as they are, because they
-    were fitted before; a layer's random numbers come from the seed and its place, so that this changes nothing.
+    ridges, active: one per stage, see `whitened_units`. skip: layers that are already fitted and stay unchanged. The
+    random numbers of a layer depend on the seed and its position alone, so that `skip` does not change the others.
     """
     x = clips
     names = [name for name in network.steps if name.startswith(("conv", "pool"))]
@@ -60,6 +61,7 @@ def fit_convolutions(
             options = {"ridge": ridges[stage - 1], "active": active[stage - 1]}
             fit_convolution(layer, x, generator=generator, carried=carried, **options)
             yield name
+        # In slices, to bound the memory for temporary tensors.
         x = torch.cat([network.step(name, part) for part in torch.split(x, _SLICE)])
 
 
@@ -69,8 +71,8 @@ def fit_convolution(
 ) -> None:
     """Fit one padded convolution of odd kernel in place from its inputs (N, C, T, H, W).
 
-    carried: the first so many units are the mean over the kernel of the input channel of their number; with the
-        poolings between, that is how averages of early layers reach the last one.
+    carried: number of first units that are fixed: unit i is the mean of input channel i over the kernel. Through them,
+        averages of early layers reach the last one.
     """
     assert layer.bias is not None
     depth, height, width = layer.kernel_size
@@ -84,6 +86,7 @@ def fit_convolution(
     n_samples = max(8192, SAMPLES_PER_INPUT * layer.in_channels * depth * height * width)
     patches = sample_patches(inputs, (depth, height, width), n_samples, generator)
     weight, bias = whitened_units(patches, new, generator, ridge=ridge, active=active)
+    # Patches have their channels last, Conv3d has them first.
     layer.weight[carried:] = weight.view(new, depth, height, width, layer.in_channels).permute(0, 4, 1, 2, 3)
     layer.bias[carried:] = bias
 
@@ -108,14 +111,15 @@ def fit_layer(
 
 @torch.no_grad()
 def gather_layer(layer: nn.Linear, inputs: Tensor) -> None:
-    """Make every unit the mean of its equal share of neighbouring inputs, over their joint spread, in place.
+    """Make every unit the mean of an equal share of neighbouring inputs, divided by its standard deviation, in place.
 
-    inputs: (N, D) of a layer after ReLU; D is a multiple of the number of units. Rare and weak channels then count as
-    much as common and strong ones, and nothing else is lost: measured, this kept more than any mixture of the inputs.
+    inputs: (N, D), after ReLU; D is a multiple of the number of units. Weak channels then have the same scale as strong
+    ones. In measurements, this kept more information than any mixture of the inputs.
     """
     share = inputs.shape[1] // layer.out_features
     means = inputs.view(len(inputs), layer.out_features, share).mean(dim=2)
     spread = means.std(dim=0)
+    # The added tenth of the mean spread avoids division by zero and bounds the gain of weak channels.
     scale = 1 / (share * (spread + 0.1 * spread.mean()))
     layer.weight.zero_()
     layer.bias.zero_()
@@ -135,7 +139,7 @@ def sample_patches(inputs: Tensor, kernel: tuple[int, int, int], n_samples: int,
     ]
     parts = [
         padded[clip[rows], *(start[rows] + step for start, step in zip(first, steps, strict=True))].flatten(1)
-        for rows in torch.split(torch.arange(n_samples), 1024)
+        for rows in torch.split(torch.arange(n_samples), 1024)  # bounds the temporary index tensors
     ]
     return torch.cat(parts)
 
@@ -151,22 +155,26 @@ def whitened_units(
 ) -> tuple[Tensor, Tensor]:
     """Weight (n_units, D) and bias (n_units,) whose outputs on the samples (N, D) have unit variance.
 
-    ridge: added to every variance, as a share of the mean variance of the kept directions; far above 1 nothing is
-        whitened. active: share of the samples on which each output is positive.
-    n_directions: how many principal directions the units look at; as many as there are units, inputs or samples when
-        None or more than that.
+    ridge: added to every variance, as a share of the mean variance of the kept directions. A value far above 1 turns
+        whitening off.
+    active: share of the samples on which each output is positive.
+    n_directions: number of principal directions that the units use, at most the number of units, of inputs and of
+        samples less one; None is that maximum.
     """
     n_samples, n_inputs = samples.shape
     mean = samples.mean(dim=0)
     centred = samples - mean
     variances, directions = torch.linalg.eigh(centred.T @ centred / n_samples)
+    # The covariance of n centred samples has a rank of at most n - 1.
     kept = min(n_units, n_inputs, n_samples - 1, n_directions or n_inputs)
+    # eigh sorts in ascending order, and rounding can make the smallest variances negative.
     variances, directions = variances.flip(0)[:kept].clamp(min=0), directions.flip(1)[:, :kept]
     whiten = directions / (variances + ridge * variances.mean()).sqrt()
+    # Part of a larger orthogonal matrix: rows or columns stay orthonormal if there are more units than directions.
     larger = max(n_units, kept)
     rotation = torch.linalg.qr(torch.randn(larger, larger, generator=generator))[0][:n_units, :kept]
     weight = rotation @ whiten.T
     outputs = centred @ weight.T
-    spread = outputs.std(dim=0).clamp(min=1e-6)
+    spread = outputs.std(dim=0).clamp(min=1e-6)  # a constant output must not divide by zero
     threshold = (outputs / spread).sort(dim=0).values[int((1 - active) * (n_samples - 1))]
     return weight / spread[:, None], -(mean @ weight.T) / spread - threshold
