@@ -27,6 +27,7 @@ from c3dvideo.training.folding import folded
 from c3dvideo.training.frames import load_frames
 from c3dvideo.training.initial import initial_network, scratch_profile
 from c3dvideo.training.optim import make_optimizer
+from c3dvideo.training.run_folder import check_state, load_state, save_state
 from c3dvideo.training.settings import TrainSettings, make_settings
 from c3dvideo.weights.load import load_weights
 
@@ -328,6 +329,32 @@ def test_a_run_is_resumed_only_as_itself(tmp_path: Path, videos: Dataset) -> Non
     (run / "checkpoints/last.ckpt").replace(tmp_path / "wider/checkpoints/last.ckpt")
     with pytest.raises(WeightsError, match=r"belongs to another architecture \(size mismatch for network\.conv1a"):
         training.train(videos, tmp_path / "wider", resume=True, **wider)
+
+
+def test_a_damaged_checkpoint_is_one_error(tmp_path: Path, videos: Dataset) -> None:
+    run = tmp_path / "run"
+    once = {**TINY, "epochs": 1}
+    training.train(videos, run, **once)
+    last = run / "checkpoints/last.ckpt"
+    whole = last.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    for damaged in (b"", b"no checkpoint", whole[:middle], flipped):
+        last.write_bytes(damaged)
+        with pytest.raises(TrainingError, match=r"last\.ckpt is not a checkpoint that can be continued: .*delete it"):
+            training.train(videos, run, resume=True, **once)
+
+
+def test_a_state_that_is_saved_is_loaded_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    save_state({"step": 3, "network": {"w": torch.ones(2)}}, path)
+    check_state(path)
+    assert load_state(path)["step"] == 3
+    for content in (b"", b"\x80\x02}q\x00.", path.read_bytes()[:-30]):
+        path.write_bytes(content)
+        for read in (load_state, check_state):
+            with pytest.raises(TrainingError, match=r"a\.pt is not a checkpoint that can be continued"):
+                read(path)
 
 
 def test_a_folder_in_which_another_process_trains_is_refused(tmp_path: Path, videos: Dataset) -> None:

@@ -23,7 +23,7 @@ from c3dvideo.training.lightning_api import (
     TensorBoardLogger,
     Trainer,
 )
-from c3dvideo.training.run_folder import LAST
+from c3dvideo.training.run_folder import LAST, check_state
 from c3dvideo.training.settings import TrainSettings
 from c3dvideo.training.training_callbacks import RunLog, WholeCheckpoints
 
@@ -45,9 +45,12 @@ def fit(
     """Train; returns whether this process is the one that writes the results.
 
     `out/checkpoints` gets the last epoch and the best one by validation accuracy; see `train` for the arguments. Raises
-    TrainingError when the loss is not finite or the memory does not suffice, WeightsError for a foreign checkpoint.
+    TrainingError when the loss is not finite, the memory does not suffice or the checkpoint to resume is damaged,
+    WeightsError for a foreign checkpoint.
     """
     settings, last = learner.settings, out / "checkpoints" / LAST
+    if resume:
+        check_state(last)
     with _quiet():
         trainer = Trainer(
             accelerator=accelerator,

@@ -8,6 +8,7 @@
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -18,9 +19,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from c3dvideo.datasets.examples import Dataset
-from c3dvideo.errors import UsageError
+from c3dvideo.errors import TrainingError, UsageError
 from c3dvideo.files import atomic_file, writing
-from c3dvideo.reading import ForeignFile, read_json
+from c3dvideo.reading import ForeignFile, parsing, read_json
 from c3dvideo.training.settings import TrainSettings
 
 LAST, SETTINGS_FILE, LOCK = "last.ckpt", "recipe.json", ".lock"
@@ -68,6 +69,28 @@ def save_state(state: Any, path: Path) -> None:
             if isinstance(error.__context__, OSError):  # PyTorch reports a full disk as a position in the file
                 raise error.__context__ from error
             raise
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote; raises TrainingError when the file is damaged or holds something else."""
+    with parsing(_checkpoint(path)):
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def check_state(path: Path) -> None:
+    """Raise TrainingError when a checkpoint is damaged; its arrays are read for their checksums and not kept."""
+    file = _checkpoint(path)
+    with parsing(file):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise file.wrong(f"its part {damaged} is damaged")
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _checkpoint(path: Path) -> ForeignFile:
+    advice = "delete it and start that part of the training again"
+    return ForeignFile(path, TrainingError, "a checkpoint that can be continued", advice)
 
 
 def stored_settings(out: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from c3dvideo.training.initial import initial_network, set_input
 from c3dvideo.training.learner import Learner
 from c3dvideo.training.lightning_api import rank_zero_only
 from c3dvideo.training.lightning_trainer import BEST, fit
-from c3dvideo.training.run_folder import run_folder, stored_settings
+from c3dvideo.training.run_folder import load_state, run_folder, stored_settings
 from c3dvideo.training.settings import TrainSettings, make_settings
 from c3dvideo.training.training_report import write_report
 from c3dvideo.weights.load import load_weights
@@ -160,7 +160,7 @@ def _learner(network: C3D, settings: TrainSettings, clips: Clips, *, tuning: boo
 
 def _finish(learner: Learner, out: Path, init: str | Path | C3D | None, leaks: int) -> TrainResult:
     """Save the best weights as a folder, and the results on every part of the data that was held out."""
-    best = torch.load(out / "checkpoints" / BEST, map_location="cpu", weights_only=True)
+    best = load_state(out / "checkpoints" / BEST)
     learner.load_state_dict(best["state_dict"])
     network = folded(learner.evaluated)
     settings, clips, history = learner.settings, learner.clips, learner.history

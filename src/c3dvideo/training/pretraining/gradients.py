@@ -30,7 +30,7 @@ from c3dvideo.training.pretraining.objectives import Heads
 from c3dvideo.training.pretraining.pretraining_input import network_input
 from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 from c3dvideo.training.pretraining.views import random_view
-from c3dvideo.training.run_folder import save_state
+from c3dvideo.training.run_folder import load_state, save_state
 
 _CHECKPOINT_EVERY = 100
 """Steps between two checkpoints."""
@@ -91,7 +91,7 @@ class _Run:
         parts: dict[str, Any] = {"network": self.network, "heads": self.heads, "optimizer": optimizer}
         path, first = self.out / f"{next(iter(kinds))}.pt", 0
         if path.is_file():
-            state = torch.load(path, weights_only=True)
+            state = load_state(path)
             first = int(state["step"])
             for name, part in parts.items():
                 part.load_state_dict(state[name])

@@ -36,7 +36,7 @@ from c3dvideo.training.pretraining.gradients import learn
 from c3dvideo.training.pretraining.pretraining_input import PROFILE, network_input
 from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 from c3dvideo.training.pretraining.whitening import fit_convolutions, fit_layer, gather_layer
-from c3dvideo.training.run_folder import held, save_state
+from c3dvideo.training.run_folder import held, load_state, save_state
 
 
 def pretrain(out: str | Path, *, settings: PretrainSettings | None = None, device: str = "auto") -> C3D:
@@ -101,7 +101,7 @@ def _clips(settings: PretrainSettings, part: int) -> Tensor:
 def _fit_convolutions(network: C3D, out: Path, settings: PretrainSettings) -> None:
     """Fit every convolution, or load it if an earlier run has fitted it."""
     path = out / "convolutions.pt"
-    done: dict[str, dict[str, Tensor]] = torch.load(path, weights_only=True) if path.is_file() else {}
+    done: dict[str, dict[str, Tensor]] = load_state(path) if path.is_file() else {}
     for name, state in done.items():
         network.get_submodule(name).load_state_dict(state)
     names = [name for name, layer in network.named_layers() if isinstance(layer, nn.Conv3d)]
