@@ -43,14 +43,15 @@ EXAMPLES_IN_DOCSTRINGS = [
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if blocks.read_blocks(page) and page.name != "tour.zh.md"]
 
 
-def environment(home: Path) -> dict[str, str]:
-    """The environment of a new user: this interpreter's commands first, nothing cached."""
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a new user: this interpreter's commands first, nothing cached in the beginning."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(home / "cache"), "TERM": "dumb"}
+    return {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")), "TERM": "dumb"}
 
 
 @pytest.fixture(scope="session")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workshop(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
     """A folder in which a new user followed the README to its end: every command and every line of Python in it."""
     folder = tmp_path_factory.mktemp("workshop")
     tour = [block for block in README if not block.not_run]
@@ -60,7 +61,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tour.py").write_text("\n".join(code))
     text = "\n".join(["set -euxo pipefail", *commands, f"{sys.executable} tour.py"])
     done = subprocess.run(
-        ["bash", "-c", text], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+        ["bash", "-c", text], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
@@ -125,9 +126,9 @@ def test_the_generated_pages_are_current() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.stem for path in EXAMPLES])
-def test_the_example_runs(example: Path, tmp_path: Path) -> None:
+def test_the_example_runs(example: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, example], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+        [sys.executable, example], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip()
