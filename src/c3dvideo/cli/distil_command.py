@@ -7,7 +7,6 @@ import typer
 
 from c3dvideo.cli.output import note, print_json
 from c3dvideo.cli.setting_options import with_settings
-from c3dvideo.training.distillation.distillation_inputs import TeacherChoice, find_inputs
 from c3dvideo.training.distillation.distillation_settings import DistilSettings
 
 _DATA = "What to learn from"
@@ -85,6 +84,8 @@ def distil(
     Pictures become clips of a moving camera, so that motion is learned along with appearance. To adapt the embedded
     weights to your own videos: c3dvideo distil --teacher efficientnet-lite2 --videos my_videos --out run
     """
+    from c3dvideo.training.distillation.distillation_inputs import TeacherChoice, find_inputs
+
     choice = TeacherChoice(teacher, teacher_size, tuple(teacher_mean or (127.0,)), tuple(teacher_std or (128.0,)))
     choice.check()
     chosen = DistilSettings(**settings)
