@@ -1,4 +1,4 @@
-"""Draw the contact sheets of docs/synthetic.md: one strip of six frames a class.
+"""Draw the contact sheets of docs/synthetic.md: one strip of six frames per class.
 
 python docs/draw_synthetic.py
 """

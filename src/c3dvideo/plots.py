@@ -1,8 +1,8 @@
-"""Pictures of plain arrays: each function draws one figure and writes it as PNG or SVG, by the suffix of its path.
+"""Draw figures from plain arrays; each function writes one PNG or SVG file, chosen by the suffix of its path.
 
     draw_confusion("confusion.png", matrix, ["walk", "run"])
 
-Nothing here depends on videos, networks or feature files. The same arrays give the same bytes.
+The module does not depend on videos, networks or feature files. The same arrays give the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT, ACCENT, SECOND = "#1f2933", "#d5dbe1", "#0b6e99", "#d9730d"
-# Okabe and Ito's colours for colour-blind readers, without yellow (too light on white) and with a grey
-# in place of black (invisible in dark mode). Seven colours and eight markers repeat after 56 classes.
+# Okabe and Ito's colours for colour-blind readers, without yellow (too light on white) and with grey instead of black
+# (invisible in dark mode). Seven and eight have no common factor, so pairs of colour and marker repeat after 56.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#808080")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SUFFIXES = (".png", ".svg")
@@ -29,12 +29,12 @@ _LEGEND_ROWS = 25
 
 
 def class_style(index: int) -> tuple[str, str]:
-    """Colour and marker of class number `index`; they differ for any 56 classes in a row."""
+    """Colour and marker of the class `index`; the pair is unique among any 56 consecutive classes."""
     return _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
 
 
 def draw_confusion(path: str | Path, matrix: np.ndarray, classes: Sequence[str], *, title: str = "") -> None:
-    """Draw counts (n, n), rows the true class and columns the predicted one, coloured by the share of their row."""
+    """Draw counts (n, n), rows the true and columns the predicted class, coloured by the share per row."""
     counts = np.asarray(matrix)
     if counts.shape != (len(classes), len(classes)):
         raise UsageError(f"a confusion matrix of {len(classes)} classes is square of that size; got {counts.shape}")
@@ -57,7 +57,7 @@ def draw_confusion(path: str | Path, matrix: np.ndarray, classes: Sequence[str],
 def draw_roc(
     path: str | Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str = ""
 ) -> None:
-    """Draw named ROC curves, each (false positive rates, true positive rates), above the diagonal of chance."""
+    """Draw named ROC curves, each (false positive rates, true positive rates), and the diagonal of chance."""
     figure, axes = _figure(4.4, 4.4, title)
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", label="chance")
     for colour, (name, (false_positive, true_positive)) in zip(_colours(len(curves)), curves.items(), strict=True):
@@ -78,7 +78,7 @@ def draw_curves(
     levels: Mapping[str, float] | None = None,
     log_x: bool = False,
 ) -> None:
-    """Draw named curves (x, y); references are hollow points of others' results, levels are horizontal lines."""
+    """Draw named curves (x, y); references: published results as hollow points. levels: horizontal lines."""
     figure, axes = _figure(5.6, 3.8, title)
     for colour, (name, (x, y)) in zip(_colours(len(curves)), curves.items(), strict=True):
         axes.plot(x, y, color=colour, marker="o", markersize=4, label=name)
@@ -98,7 +98,7 @@ def draw_curves(
 
 
 def draw_scatter(path: str | Path, points: np.ndarray, labels: Sequence[str], *, title: str = "") -> None:
-    """Draw points (n, 2), with a colour and a marker per label and a legend of all labels."""
+    """Draw points (n, 2), with one colour and marker per label and a legend of all labels."""
     names = sorted(set(labels))
     columns = -(-len(names) // _LEGEND_ROWS)
     legend_width = columns * (0.5 + 0.085 * max(map(len, names))) if len(names) > 1 else 0.0
@@ -155,7 +155,7 @@ def _figure(width: float, height: float, title: str) -> tuple["Figure", "Axes"]:
 
 
 def _colours(n: int) -> list[Any]:
-    """`n` colours: ours first, then a palette, then evenly spaced hues."""
+    """`n` colours: our own for up to two, a palette for up to 20, else evenly spaced hues."""
     from matplotlib import colormaps
 
     if n <= 2:
@@ -171,8 +171,8 @@ def _save(figure: "Figure", path: str | Path) -> None:
 
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise UsageError(f"{path}: pictures are written as .png or .svg")
-    # Without these two settings an SVG holds random identifiers and the date, and a PNG the version of matplotlib.
+        raise UsageError(f"{path}: the suffix is {suffix!r}; expected .png or .svg")
+    # Without these settings the bytes vary: an SVG holds random identifiers and the date, a PNG matplotlib's version.
     metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
     with rc_context({"svg.hashsalt": "c3dvideo"}), atomic_file(path) as file:
         figure.savefig(file, format=suffix[1:], metadata=metadata)

@@ -1,4 +1,4 @@
-"""Annotations that are no class per video: pairs of videos (ASLAN) and labels of single frames (egocentric objects).
+"""Read annotations other than one class per video: pairs of videos (ASLAN), and labels per frame (egocentric objects).
 
 pairs = read_aslan("View2.mat")
 labels = read_frame_labels("labels/")
@@ -19,14 +19,14 @@ from c3dvideo.reading_tables import csv_rows
 
 SAME = {"1": True, "true": True, "same": True, "0": False, "false": False, "different": False}
 MAX_PAIRS_VALUES = 10_000_000
-"""Numbers in the largest table of pairs that is read; ASLAN's has 30,000."""
+"""Most numbers in a table of pairs. ASLAN's has 30,000."""
 MAX_FRAMES = 20_000_000
-"""Frames of the longest video with labels: more than a week at 30 frames per second."""
+"""Most frames in a labelled video: more than a week at 30 frames per second."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two videos, whether they show the same action, and the fold (from 1) that the pair is tested in."""
+    """Two videos, whether they show the same action, and the fold (from 1) that tests the pair."""
 
     first: str
     second: str
@@ -74,7 +74,7 @@ def _read_mat(file: ForeignFile) -> tuple[Pair, ...]:
 
 @dataclass(frozen=True)
 class FrameLabels:
-    """One video with a label for every frame; "" where no object is in hand."""
+    """One video with one label per frame; "" where the hand holds no object."""
 
     path: str
     labels: tuple[str, ...]
@@ -82,7 +82,7 @@ class FrameLabels:
 
 
 def read_frame_labels(data: str | Path) -> tuple[FrameLabels, ...]:
-    """Videos labelled frame by frame, as the egocentric objects are.
+    """Videos with one label per frame, such as the egocentric objects.
 
     Either a folder with `<train|test>/<video>.txt` (or `<video>.txt`), one label per line and one line per frame, empty
     lines for no object; or a CSV with the columns path,start_frame,end_frame,label[,split], half-open and counted from

@@ -1,4 +1,4 @@
-"""Decode every video of a data set once; list which are good, how many clips they give, and what is wrong.
+"""Decode every video of a data set; list the readable ones with their number of clips, and all problems.
 
 summary = check_dataset(read_dataset("my_videos"), "report")
 """
@@ -21,7 +21,7 @@ EXAMPLE = ("path", "label", "split", "group", "start_seconds", "end_seconds", "s
 
 @dataclass(frozen=True)
 class CheckSummary:
-    """Result of a check. `problems` are rows of path, label and problem; short videos are among the good ones too."""
+    """Result of a check. `problems` has rows of path, label and problem. Short videos count as good and as problems."""
 
     n_videos: int
     n_good: int
@@ -33,17 +33,17 @@ class CheckSummary:
 
     @property
     def all_readable(self) -> bool:
-        """Whether every video that was named can be read."""
+        """Whether every video of the data set is readable."""
         return self.n_good == self.n_videos
 
 
 def check_dataset(dataset: Dataset, out: str | Path, *, plan: ClipPlan | None = None, workers: int = 4) -> CheckSummary:
-    """The summary of decoding everything, `workers` videos at a time; writes `good.csv` and `problems.csv` to `out`.
+    """Decode all videos, `workers` at a time, and write `good.csv` and `problems.csv` to `out`; returns a summary.
 
     good.csv is a table that `read_dataset` reads (with `videos` set to the data set's root), with n_frames, fps, width,
-    height and n_clips by `plan` (default: every 16 frames, the tail dropped). These are of the whole file also where an
-    example is a part of it. A video that cannot be read is a problem, whatever the reason, and never stops the check.
-    Raises StoreError when `out` cannot be written; that is found before the first video is decoded.
+    height and n_clips by `plan` (default: every 16 frames, the tail dropped). These describe the whole file, even when
+    the example is a part of it. An unreadable video is a problem and never stops the check. Raises StoreError, before
+    the first video is decoded, when `out` cannot be written.
     """
     plan, out = plan or ClipPlan(), Path(out)
     write_table(out / PROBLEMS, COLUMNS, [])

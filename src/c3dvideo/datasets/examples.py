@@ -1,11 +1,11 @@
-"""Labelled videos: which file shows what, and which side of the split it is on.
+"""Labelled videos: path, label, split and group of every example of a data set.
 
     dataset = read_dataset("my_videos")                       # a folder per class, a CSV, or an official layout
     dataset = with_groups(dataset, r"_g(\\d+)_")               # clips of one source video belong together
     dataset = split_by_group(dataset, fractions={"val": 0.2})
 
-Videos that a list names but the disk lacks are in `missing`; they are no error. The layouts of published data sets are
-in `layouts.py`.
+Videos that a list names and the disk lacks are in `missing`; they are no error. See `layouts.py` for the layouts of
+published data sets.
 """
 
 from collections import Counter
@@ -36,9 +36,9 @@ class Example:
 
     path: relative to the data set's root, with forward slashes; a file, or a folder of frames.
     split: "train", "val", "test" or "" (not split yet). group: the source video it was cut from, or "".
-    start_seconds, end_seconds: the half-open part [start, end) of the file that is meant, or None for all of it.
-    start_frame: first frame (from 0) of the one clip that is meant, as in the release's list files, or None.
-    other_labels: further labels that are also right (Sports-1M has videos with several).
+    start_seconds, end_seconds: the half-open part [start, end) of the file, or None for all of it.
+    start_frame: first frame (from 0) of a single clip, as in the release's list files, or None.
+    other_labels: further correct labels (some videos of Sports-1M have several).
     """
 
     path: str
@@ -53,9 +53,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Examples, the class names in output order, and where the files lie.
+    """Examples, the class names in output order, and the folder of the files.
 
-    missing: the videos that were named but not found. shortfalls: lines about classes that have fewer videos than the
+    missing: videos that a list names and the disk lacks. shortfalls: one line per class with fewer videos than the
     published data set, such as "Beach: 29 of 30 videos".
     """
 
@@ -74,15 +74,15 @@ class Dataset:
                 raise DatasetError(f"{example.path} has label {example.label!r}, which is not one of the classes")
 
     def source(self, example: Example) -> Path:
-        """Where the file or frame folder of `example` lies."""
+        """The path of the file or frame folder of `example`."""
         return self.root / example.path
 
     def part(self, *splits: str) -> "Dataset":
-        """The examples of these splits; the classes stay."""
+        """The data set with the examples of these splits only, and all classes."""
         return replace(self, examples=tuple(each for each in self.examples if each.split in splits))
 
     def counts(self) -> dict[str, int]:
-        """Number of examples of every class, in class order; 0 where a class has none."""
+        """Number of examples per class, in class order; 0 for a class without examples."""
         found = Counter(example.label for example in self.examples)
         return {name: found[name] for name in self.classes}
 
@@ -102,6 +102,6 @@ def split_name(text: str, *, where: str) -> str:
 
 
 def some(names: Iterable[str], limit: int = 5) -> str:
-    """The first names, quoted, and how many more there are."""
+    """The first names, quoted, and the number of the others, for messages."""
     listed = list(names)
     return ", ".join(map(repr, listed[:limit])) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")

@@ -1,9 +1,9 @@
-"""The published data sets of labelled videos, each as its authors lay it out: videos and split files.
+"""Read the videos and split files of published data sets, in the layout of their authors.
 
     dataset = read_ucf101("UCF-101", "ucfTrainTestlist", fold=1)
 
-A list may name `x.avi` where the disk has `x.mp4` or a folder of frames `x/`: names are matched without their suffix.
-What a list names and the disk lacks is in `Dataset.missing`.
+Names are matched without suffix, so `x.avi` in a list can be `x.mp4` or a folder of frames `x/` on disk. Videos that a
+list names and the disk lacks are in `Dataset.missing`.
 """
 
 import re
@@ -18,11 +18,11 @@ from c3dvideo.reading import ForeignFile, read_lines
 from c3dvideo.reading_tables import csv_columns, csv_rows, parse_integer
 
 MAX_CLASSES = 100_000
-"""More labels than any published data set; a list file with a larger number is damaged."""
+"""More labels than any published data set has. A list file with a larger label is damaged."""
 
 
 class Library:
-    """The videos under a folder, or of the names given, found by name without suffix."""
+    """Finds videos by their name without suffix, among those under a folder or among `names`."""
 
     def __init__(self, root: str | Path, names: Iterable[str] | None = None) -> None:
         from c3dvideo.video.sources import find_sources
@@ -37,7 +37,7 @@ class Library:
             self._by_stem.setdefault(_bare(path).rsplit("/", 1)[-1], []).append(path)
 
     def find(self, name: str) -> str | None:
-        """The video called `name` (its path, or only its file name; any suffix), relative to the root, or None."""
+        """The path, relative to the root, of the video `name` (a path or a file name, of any suffix), or None."""
         bare = _bare(name)
         if bare in self._by_path:
             return self._by_path[bare]
@@ -46,7 +46,7 @@ class Library:
 
 
 def recognise(data: Path) -> str:
-    """The name of the layout that `data`, a file or folder, seems to have."""
+    """The name of the most likely layout of `data`, a file or folder."""
     if data.is_dir():
         if any(data.glob("trainlist0?.txt")):
             return "ucf101"
@@ -67,7 +67,7 @@ def recognise(data: Path) -> str:
 def read_ucf101(videos: str | Path | Library, splits: str | Path, *, fold: int = 1) -> Dataset:
     """UCF101 with the official split `fold` (1 to 3): trainlist0N.txt, testlist0N.txt and classInd.txt in `splits`.
 
-    Groups are the source videos, `_gNN_` in the file names; the classes are in the order of classInd.txt.
+    Groups are the source videos, `_gNN_` in the file names; classes have the order of classInd.txt.
     """
     splits = Path(splits)
     classes = tuple(_words(*line, 2, "a number and a class")[1] for line in _lines(splits / "classInd.txt"))
@@ -83,8 +83,8 @@ def read_ucf101(videos: str | Path | Library, splits: str | Path, *, fold: int =
 def read_hmdb51(videos: str | Path | Library, splits: str | Path, *, fold: int = 1) -> Dataset:
     """HMDB51 with the official split `fold` (1 to 3): `<class>_test_split<N>.txt` in `splits`.
 
-    Each line is a file and 1 (train), 2 (test) or 0 (not used in this split). A group is a class and a source film, the
-    file name up to the class name: the official splits keep the clips of a film apart within each class only.
+    Each line is a file and 1 (train), 2 (test) or 0 (not used in this split). A group is a class and
+    a source film (the file name up to the class name), because the official splits keep films whole per class only.
     """
     files = sorted(Path(splits).glob(f"*_test_split{fold}.txt"))
     if not files:
@@ -107,8 +107,8 @@ def read_hmdb51(videos: str | Path | Library, splits: str | Path, *, fold: int =
 def read_kinetics(videos: str | Path, *files: str | Path) -> Dataset:
     """Kinetics from its csv files: label, youtube_id, time_start, time_end, split.
 
-    A clip already cut, `<id>_<start>_<end>.mp4` with six digits each, is taken whole; else `<id>.*`, from time_start to
-    time_end. The group is the YouTube id. Files without labels (the test files of some releases) are refused.
+    An example is the whole clip `<id>_<start>_<end>.mp4` (six digits each) if it exists, else `<id>.*` from time_start
+    to time_end. The group is the YouTube id. Raises DatasetError for a file without labels, such as some test files.
     """
     library, named, missing = Library(videos), [], []
     for file in files:
@@ -135,7 +135,7 @@ def read_kinetics(videos: str | Path, *files: str | Path) -> Dataset:
 def read_sports1m(videos: str | Path, lists: str | Path) -> Dataset:
     """Sports-1M: train_partition.txt, test_partition.txt and labels.txt in `lists`; videos named by YouTube id.
 
-    A line is an address and comma-separated label numbers from 0; the first is the label, the rest `other_labels`.
+    Each line has an address and comma-separated class indices from 0: the label, then `other_labels`.
     """
     lists = Path(lists)
     classes = tuple(line for line, _ in _lines(lists / "labels.txt"))
@@ -160,8 +160,8 @@ def read_list(
     """A list file of the authors' release: `<video> <start> <label>`, or `<folder>/ <start> <label>` for frames.
 
     Starts count from 0 in videos and from 1 in frame folders; `Example.start_frame` counts from 0 in both.
-    temporal_jitter: clips start anywhere; the line is `<video> <label>`, or `<folder>/ <number of frames> <label>`.
-    classes: names of the labels 0, 1, ...; else the numbers themselves, up to the largest.
+    temporal_jitter: random starts; each line is `<video> <label>`, or `<folder>/ <number of frames> <label>`.
+    classes: names of the labels 0, 1, ...; by default the numbers from 0 to the largest label.
     """
     rows = []
     for line, where in _lines(Path(file)):
@@ -199,7 +199,7 @@ def read_lists(folder: str | Path, *, root: str | Path = "", fold: int = 1) -> D
 
 
 def read_parent_folders(root: str | Path) -> Dataset:
-    """Every video under `root`, labelled with the name of the folder it lies in, at whatever depth."""
+    """Every video under `root`, at any depth. Its label is the name of its folder."""
     library = Library(root)
     paths = sorted(library._by_path.values())
     top = [path for path in paths if "/" not in path]
@@ -212,7 +212,7 @@ def read_parent_folders(root: str | Path) -> Dataset:
 def read_scenes(root: str | Path, *, n_classes: int, n_videos: int) -> Dataset:
     """A dynamic scenes set (YUPENN: 14 classes of 30 videos, Maryland: 13 of 10); the class is the parent folder.
 
-    A class with fewer videos is listed in `shortfalls`.
+    `shortfalls` lists classes with fewer videos.
     """
     dataset = read_parent_folders(root)
     short = [f"{name}: {n} of {n_videos} videos" for name, n in dataset.counts().items() if n < n_videos]
@@ -233,7 +233,7 @@ def _library(videos: str | Path | Library) -> Library:
 
 
 def _found(named: Iterable[Example], classes: tuple[str, ...], library: Library) -> Dataset:
-    """The examples whose videos are in the library, under the paths they have there; the others are `missing`."""
+    """The examples whose videos are in the library, with the paths from there; the others are `missing`."""
     examples, missing = [], []
     for example in named:
         path = library.find(example.path)
@@ -252,7 +252,7 @@ def _class_number(text: str, classes: tuple[str, ...], where: str) -> int:
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:
-    """The lines of a split file that are not empty, each with its place for messages: "classInd.txt, line 3"."""
+    """The non-empty lines of a split file, each with its position for messages: "classInd.txt, line 3"."""
     if not exists(path):
         raise UsageError(f"there is no file {path}; this layout needs it")
     lines = read_lines(ForeignFile(path, error=DatasetError, expected="a list file of this layout"))
@@ -260,7 +260,7 @@ def _lines(path: Path) -> list[tuple[str, str]]:
 
 
 def _words(line: str, where: str, n_words: int, expected: str) -> list[str]:
-    """The last `n_words` - 1 words of a line and what stands before them; raises DatasetError when there are fewer."""
+    """The line split into `n_words` parts from the right. Raises DatasetError when it has fewer words."""
     words = line.rsplit(maxsplit=n_words - 1)
     if len(words) < n_words:
         raise DatasetError(f"{where}: {line[:100]!r} has too few fields; expected {expected}")
@@ -268,6 +268,6 @@ def _words(line: str, where: str, n_words: int, expected: str) -> list[str]:
 
 
 def _bare(name: str) -> str:
-    """`name` without its suffix, unless what follows the last dot is no suffix (YouTube ids may hold no dots)."""
+    """`name` without its suffix. Text after the last dot is a suffix when it is at most five letters or digits."""
     head, dot, tail = name.rstrip("/").rpartition(".")
     return head if dot and tail.isalnum() and len(tail) <= 5 and "/" not in tail else name.rstrip("/")

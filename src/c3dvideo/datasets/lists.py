@@ -48,7 +48,7 @@ def read_folders(root: str | Path) -> Dataset:
 
 
 def _check_for_misspelt_split(tops: Sequence[Path]) -> None:
-    """Raise DatasetError where folders of folders stand beside `train`: the other names look like misspelt splits."""
+    """Raise DatasetError when other folders of folders are beside `train`, since their names may be misspelt splits."""
     nested = [top for top in tops if not any(each.is_file() for each in top.iterdir())]
     splits = [top.name for top in nested if top.name.lower() in SPLIT_NAMES]
     others = [top.name for top in nested if top.name.lower() not in SPLIT_NAMES]
@@ -62,9 +62,9 @@ def _check_for_misspelt_split(tops: Sequence[Path]) -> None:
 def read_csv(file: str | Path, *, root: str | Path | None = None) -> Dataset:
     """A table with the columns path and label and, if wanted, split, group, start_seconds, end_seconds, start_frame.
 
-    root: where the videos lie; those not there go to `missing`. None does not look (for labels of features). Raises
-    DatasetError, with the line, for what is no such table: a missing column, an empty cell, a doubled row, a number
-    that is none, a split that has no known name.
+    root: folder of the videos; absent ones are in `missing`. None skips this check (for labels of features). Raises
+    DatasetError, with the line, for a missing column, an empty cell, a repeated row, an invalid number or an unknown
+    split.
     """
     table = ForeignFile(
         file,
@@ -85,7 +85,7 @@ def read_csv(file: str | Path, *, root: str | Path | None = None) -> Dataset:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file or folder at `path`; a name that no file can have is not there."""
+    """Whether there is a file or folder at `path`; False for an invalid name."""
     try:
         return path.exists()
     except (OSError, ValueError):  # a name of 300 characters, a NUL, a folder that may not be entered
@@ -93,7 +93,7 @@ def exists(path: Path) -> bool:
 
 
 def write_csv(dataset: Dataset, file: str | Path) -> None:
-    """Write the table that `read_csv` reads; columns that hold nothing are left out."""
+    """Write the table that `read_csv` reads, without empty columns."""
     names = [f.name for f in fields(Example) if f.name != "other_labels"]
     used = [
         n for n in names if n in ("path", "label") or any(getattr(e, n) not in ("", None) for e in dataset.examples)
@@ -102,7 +102,7 @@ def write_csv(dataset: Dataset, file: str | Path) -> None:
 
 
 def write_table(file: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a UTF-8 CSV file, complete or not at all; None becomes an empty cell.
+    """Write a UTF-8 CSV file, complete or not at all. None gives an empty cell.
 
     Raises StoreError when the file cannot be written, DatasetError for a file name that is not UTF-8.
     """

@@ -23,13 +23,13 @@ def read_dataset(
 ) -> Dataset:
     """The data set at `data`: a folder or a list file.
 
-    layout: "auto" decides by the files. "folders" is a folder per class, perhaps under train/, val/, test/; "csv" has
-        columns path,label and perhaps split, group, start_seconds, end_seconds (or a folder of videos with such a
+    layout: "auto" recognises the files. "folders" is a folder per class, maybe under train/, val/, test/; "csv" has
+        columns path,label and optionally split, group, start_seconds, end_seconds (or a folder of videos with such a
         labels.csv); "list" is a list file of the authors' release, or a folder with its train_0N.lst and test_0N.lst;
-        "parent_folders" takes the folder a video lies in as its class; the others are published data sets.
-    videos: where the videos lie, if not at `data` itself (or beside the file `data`).
-    fold: which official split of UCF101 and HMDB51 (and of the release's lists), 1 to 3.
-    Raises UsageError when there is nothing at `data`, DatasetError when it is not a data set.
+        "parent_folders" uses the name of a video's folder as its class; the others are published data sets.
+    videos: folder of the videos, by default `data` itself (or the folder of the file `data`).
+    fold: official split of UCF101 and HMDB51 (and of the release's lists), 1 to 3.
+    Raises UsageError when `data` does not exist, DatasetError when it is not a data set.
     """
 
     data = Path(data)

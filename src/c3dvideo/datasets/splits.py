@@ -1,4 +1,4 @@
-"""Split a data set so that clips of one source video stay on one side.
+"""Split a data set so that all clips of one source video are in the same split.
 
 dataset = with_groups(dataset, r"_g(\\d+)_")
 dataset = split_by_group(dataset, fractions={"val": 0.2})
@@ -36,11 +36,11 @@ def with_groups(dataset: Dataset, pattern: str) -> Dataset:
 
 
 def split_by_group(dataset: Dataset, *, fractions: Mapping[str, float], seed: int = 0) -> Dataset:
-    """The data set with whole groups given to "train" and to the splits named in `fractions`, class by class balanced.
+    """The data set with whole groups assigned to "train" and the splits in `fractions`, balanced per class.
 
-    fractions: share of each class's examples that a split should get, such as {"val": 0.2}; the rest trains.
-    Groups are visited in a random order; each goes where it brings the class counts closest to those shares.
-    Raises DatasetError when examples have no group, or when a class has too few groups to be on every side.
+    fractions: wanted share of each class's examples per split, such as {"val": 0.2}; the rest is "train".
+    Groups are assigned from large to small, in random order among equals; each is assigned to the split whose class
+    counts then fit best. Raises DatasetError when an example has no group, or a class too few groups for all splits.
     """
     _check_fractions(fractions)
     ungrouped = [example.path for example in dataset.examples if not example.group]
@@ -55,7 +55,7 @@ def split_by_group(dataset: Dataset, *, fractions: Mapping[str, float], seed: in
     filled = {split: np.zeros(len(index)) for split in shares}
     home: dict[str, str] = {}
     order = np.random.default_rng(seed).permutation(sorted(counts))
-    for group in sorted(order, key=lambda name: -counts[name].sum()):  # stable: the large ones first
+    for group in sorted(order, key=lambda name: -counts[name].sum()):  # stable, so equal sizes keep the random order
         home[group] = min(shares, key=lambda split: _misfit(filled, shares, total, split, counts[group]))
         filled[home[group]] += counts[group]
     _check_every_class_on_every_side(dataset, filled)
@@ -65,9 +65,10 @@ def split_by_group(dataset: Dataset, *, fractions: Mapping[str, float], seed: in
 def split_at_random(
     dataset: Dataset, *, fractions: Mapping[str, float], seed: int = 0, allow_leaks: bool = False
 ) -> Dataset:
-    """The data set with examples given at random to "train" and the splits named in `fractions`, class by class.
+    """The data set with examples assigned at random to "train" and the splits in `fractions`, balanced per class.
 
-    allow_leaks: split even where clips of one source video could come on both sides; without it that is a DatasetError.
+    allow_leaks: permit clips of one source video in different splits. By default, raises DatasetError when that is
+    possible.
     """
     _check_fractions(fractions)
     leak = None if allow_leaks else shared_source(dataset)
@@ -86,9 +87,9 @@ def split_at_random(
 
 
 def with_validation(dataset: Dataset, share: float, *, seed: int = 0, allow_leaks: bool = False) -> Dataset:
-    """The data set with a part to choose the best weights by: its own "val", or `share` of its training part.
+    """The data set with a validation split: its own "val", or `share` of its training part.
 
-    Clips of one file or group stay together. Raises DatasetError where file names show groups that are not named.
+    Clips of one file or group stay together. Raises DatasetError when file names imply groups and none are given.
     """
     if len(dataset.examples) == 1:
         raise DatasetError(f"{dataset.examples[0].path} is the only video; training needs at least two per class")
@@ -118,9 +119,9 @@ def with_validation(dataset: Dataset, share: float, *, seed: int = 0, allow_leak
 def validation_of_readable(
     dataset: Dataset, readable: Sequence[bool], share: float, *, seed: int = 0, allow_leaks: bool = False
 ) -> Dataset:
-    """The data set with the examples that cannot be read in no split, and "val" drawn again where they made it useless.
+    """The data set with unreadable examples removed from their split, and a new "val" when the old one is unusable.
 
-    A few unreadable videos in "val" would otherwise stop the training on a small data set.
+    Otherwise a few unreadable videos in "val" would stop the training on a small data set.
     """
     left = [replace(e, split=e.split if can else "") for e, can in zip(dataset.examples, readable, strict=True)]
     usable = replace(dataset, examples=tuple(example for example in left if example.split))
@@ -137,12 +138,12 @@ def validation_of_readable(
 
 
 def _place(example: Example) -> tuple[str, float | None, int | None]:
-    """What tells the examples of a data set apart."""
+    """Fields that identify an example within its data set."""
     return example.path, example.start_seconds, example.start_frame
 
 
 def shared_source(dataset: Dataset) -> tuple[str, str] | None:
-    """Two examples that come from one source video, judging by file, group and customary file names, or None."""
+    """Two examples of one source video, according to file, group and common naming patterns, or None."""
     seen: dict[tuple[str, str], Example] = {}
     for example in dataset.examples:
         for key in _sources(example):
@@ -153,10 +154,10 @@ def shared_source(dataset: Dataset) -> tuple[str, str] | None:
 
 
 def check_leaks(dataset: Dataset, *, allow_leaks: bool = False) -> int:
-    """The number of source videos in the training part that are in "val" or "test" as well.
+    """The number of source videos of the training part that are also in "val" or "test".
 
-    A source is a group; where an example has none, its file and customary file names. Raises DatasetError, with the
-    count, unless there are none or `allow_leaks`.
+    The group identifies the source; without a group, the file and common naming patterns do. Raises DatasetError, with
+    the count, unless it is 0 or `allow_leaks` is true.
     """
     trained = {key: example for example in dataset.part("train").examples for key in _sources(example, by_group=True)}
     leaks: dict[tuple[str, str], Example] = {}
@@ -173,7 +174,7 @@ def check_leaks(dataset: Dataset, *, allow_leaks: bool = False) -> int:
 
 
 def _sources(example: Example, *, by_group: bool = False) -> list[tuple[str, str]]:
-    """What an example shares with others of its source video; only its group, where it has one, with `by_group`."""
+    """Keys that an example shares with others of its source video. by_group: only its group, when it has one."""
     group = [("group", example.group)] if example.group else []
     if group and by_group:
         return group
@@ -183,7 +184,7 @@ def _sources(example: Example, *, by_group: bool = False) -> list[tuple[str, str
 
 
 def check_for_training(dataset: Dataset) -> None:
-    """Raise DatasetError unless the data set has two classes or more, all of which can be trained and some tested."""
+    """Raise DatasetError unless two classes have training examples, and "val" or "test" has examples of such only."""
     train, held_out = dataset.part("train"), dataset.part("val", "test")
     counts = train.counts()
     learned = [name for name, n in counts.items() if n]
@@ -205,7 +206,7 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
 def _misfit(
     filled: Mapping[str, np.ndarray], shares: Mapping[str, float], total: np.ndarray, split: str, more: np.ndarray
 ) -> float:
-    """How much further from its shares the split gets by taking `more`; negative when it gets closer."""
+    """Increase of the split's distance from its shares when `more` is added; negative when the distance shrinks."""
     wanted = shares[split] * total
     before, after = ((wanted - filled[split]) / wanted, (wanted - filled[split] - more) / wanted)
     return float((shares[split] * (after**2 - before**2)).sum())

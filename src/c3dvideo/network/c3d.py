@@ -14,7 +14,7 @@ The figure of the paper (Tran et al., ICCV 2015, section 3), one line per stage,
     conv5a  512   conv5b 512       pool5 2x2x2   512 x  1 x  4 x  4    (3 x 3 when pool5 is "floor")
     fc6 4096   fc7 4096   fc8 num_classes
 
-Every convolution, fc6 and fc7 are followed by ReLU; an activation of that name is taken after it.
+A ReLU follows every convolution, fc6 and fc7. Their activations are the outputs of the ReLU.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,20 +42,20 @@ class C3D(
     pipeline_tag="video-classification",
     paper_url="https://arxiv.org/abs/1412.0767",
 ):
-    """C3D of any width and depth; `c3d`, `c3d_plain` and `c3d_small` below are the ones with a name.
+    """C3D of any width and depth. See `c3d`, `c3d_plain` and `c3d_small` for the published variants.
 
-    stages: output channels of the convolutions of each of the five stages; stage 3 with two makes conv3a, conv3b.
-    temporal_depths: odd kernel length in time of each stage (the paper's kernel depth study); padding keeps T.
-    pool5: "ceil" is the release (a window at the right and bottom border is clipped, 7 -> 4); "symmetric" pads one
-        on every side of H and W, as most ports do (7 -> 4, on a grid shifted by one); "floor" drops the rest (7 -> 3).
-    dropout: after fc6 and fc7, in training only.
+    stages: output channels per convolution, for each of the five stages; two values in stage 3 give conv3a, conv3b.
+    temporal_depths: odd kernel length in time of each stage (the paper's kernel depth study); padding preserves T.
+    pool5: "ceil" is the release (windows at the right and bottom border are clipped, 7 -> 4); "symmetric" pads H and W
+        by one on each side, as most ports do (7 -> 4, on a grid shifted by one); "floor" has no padding (7 -> 3).
+    dropout: probability after fc6 and fc7, in training only.
     filler: "gaussian" is the release (standard deviations 0.01, fully connected 0.005; biases 0 for conv1a and the
         last layer, else 1); "xavier" is Xavier-uniform weights and zero biases.
     last_layer: name of the last layer in the state dict; its activation is always called "fc8".
 
-    What is needed to feed and read the network travels with it: `profile` and `mean_volume` (how pixels become
-    input), `descriptor_mean` (the mean L2-normalised fc6 of the training clips, or None: subtract it from descriptors
-    before comparing them), `classes` (one name an output, or empty), `provenance` (where the weights came from).
+    Attributes describe input and output: `profile` and `mean_volume` (how pixels become input), `descriptor_mean`
+    (the mean L2-normalised fc6 of the training clips, or None; subtract it from descriptors before comparing them),
+    `classes` (one name per output, or empty) and `provenance` (the source of the weights).
 
     >>> network = C3D(num_classes=5, stages=((4,), (4,), (8, 8), (8, 8), (8, 8)), fc_width=16).eval()
     >>> clips = torch.zeros(2, 3, 16, 112, 112)
@@ -125,7 +125,7 @@ class C3D(
         return self.activations(clips, ["fc8"])["fc8"]
 
     def activations(self, clips: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """The named activations of clips, computed no further than the deepest one.
+        """The named activations of clips. Computation stops at the deepest of them.
 
         layers: any of `network.steps`. "conv*", "fc6" and "fc7" are after ReLU and before dropout, "fc8" holds the
             logits, "prob" their softmax. Convolutions and pools are (N, C, T, H, W), the others (N, D).
@@ -150,7 +150,7 @@ class C3D(
         return {name: found[name] for name in wanted}
 
     def step(self, name: str, x: Tensor) -> Tensor:
-        """The activation called `name`, given that of the step before it."""
+        """The activation `name`, computed from the activation `x` of the step before it."""
         if name.startswith("conv"):
             return torch.relu(self.get_submodule(name)(x))
         if name.startswith("pool"):
@@ -163,7 +163,7 @@ class C3D(
 
     @property
     def head(self) -> nn.Module:
-        """The last layer, under whatever name it has in the state dict."""
+        """The last layer, whatever its name in the state dict."""
         return self.get_submodule(self.architecture["last_layer"])
 
     def check_layers(self, layers: Iterable[str]) -> list[str]:
@@ -184,7 +184,7 @@ class C3D(
             return tuple(twin.activations(clip, [name])[name].shape[1:])
 
     def use_pool5(self, rule: Pool5) -> None:
-        """Change the pool5 rule in place; raises UsageError when fc6 would then get another number of inputs."""
+        """Change the pool5 rule in place. Raises UsageError when the number of inputs of fc6 would change."""
         size, length = self.architecture["crop_size"], self.architecture["clip_length"]
         now, then = (_pool5_cells(length, size, each) for each in (self.architecture["pool5"], rule))
         if now != then:
@@ -197,7 +197,7 @@ class C3D(
 
     @torch.no_grad()
     def initialise(self, filler: Filler) -> None:
-        """Draw all weights anew from torch's global generator."""
+        """Initialise all weights with torch's global random generator."""
         for name, layer in self.named_layers():
             released_bias = 0.0 if name in ("conv1a", self.architecture["last_layer"]) else 1.0
             nn.init.constant_(layer.get_parameter("bias"), 0.0 if filler == "xavier" else released_bias)
@@ -213,10 +213,10 @@ class C3D(
                 yield name, module
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Copy the arrays of a state dict, as any torch module does.
+        """Copy the arrays of a state dict into the network, as `torch.nn.Module` does.
 
-        Where the names are those of another project, the error says how to import them: other projects also differ in
-        the order of channels, the mean and pool5, so that renaming alone would compute something else.
+        For names of another project, the error explains how to import its file. Other projects also differ in channel
+        order, mean and pool5, so renaming the arrays alone would give wrong features.
         """
         try:
             return super().load_state_dict(state_dict, strict=strict, assign=assign)
@@ -237,9 +237,9 @@ class C3D(
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
         """The network of a weights folder, of a hub id "owner/name", or of the "embedded" weights, in evaluation mode.
 
-        options: `num_classes` for a fresh, untrained last layer when the weights have another number (a warning says
-            so); revision, token, cache_dir, force_download and local_files_only go to the hub.
-        Raises WeightsError when the folder is damaged, DownloadError when the hub cannot deliver.
+        options: `num_classes` for an untrained last layer when the weights have another number of classes (with a
+            warning); revision, token, cache_dir, force_download and local_files_only go to the hub.
+        Raises WeightsError when the folder is damaged, DownloadError when the hub is unreachable or lacks the weights.
         """
         return load_folder_or_hub(cls, str(pretrained_model_name_or_path), **options)
 
@@ -258,7 +258,7 @@ def c3d(num_classes: int = 487, **architecture: Any) -> C3D:
 def c3d_plain(num_class: int = 487, init_weights: bool = True) -> C3D:
     """C3D without pool5 padding (fc6 takes 4608) and without dropout; the last layer is named `out`.
 
-    init_weights: Xavier-uniform weights and zero biases; False leaves PyTorch's own initialisation.
+    init_weights: Xavier-uniform weights and zero biases; False keeps PyTorch's default initialisation.
 
     >>> with torch.device("meta"):
     ...     network = c3d_plain(num_class=4)
@@ -273,7 +273,7 @@ def c3d_plain(num_class: int = 487, init_weights: bool = True) -> C3D:
 
 
 def c3d_small(num_classes: int = 101, **architecture: Any) -> C3D:
-    """The 5-convolution network of the kernel depth study and of the release's UCF101 example (2048 wide).
+    """The 5-convolution network of the kernel depth study and the release's UCF101 example (fc6, fc7 of 2048).
 
     >>> with torch.device("meta"):
     ...     network = c3d_small(num_classes=101)
@@ -330,4 +330,4 @@ def _check_architecture(architecture: Mapping[str, Any]) -> None:
 
 
 _LARGEST = {"num_classes": 10_000_000, "fc_width": 1 << 20, "clip_length": 4096, "crop_size": 4096}
-"""Sizes beyond these come from a damaged config, and would take all memory."""
+"""Largest sizes. Larger ones come from a damaged config and would exhaust the memory."""

@@ -96,7 +96,7 @@ def predict(
 ) -> Predictions:
     """The classes of every video of `inputs`; arguments are those of `extract`.
 
-    probe: a probe or its file, in place of the network's own last layer. top: how many classes to name a video.
+    probe: a probe or its file, in place of the network's own last layer. top: number of classes to name per video.
     Raises UsageError for a probe that was fitted on other features.
 
     >>> found = predict(["my_videos/waving_flag/waving_flag_000.mp4"], probe="probe.npz", top=1)

@@ -1,1 +1,1 @@
-"""Weights: from any name or file to a network."""
+"""Load, import, download and check network weights."""

@@ -1,10 +1,10 @@
-"""Whether a weights folder is whole, and which network it is.
+"""Check a weights folder for damage, and identify its network.
 
     report = check_folder("weights", against="other")
     report.faults, report.arrays[0].sha256
 
-Copies of the Sports-1M network from different projects agree array for array once they are imported; `against` shows
-it, as no publisher states checksums.
+No publisher states checksums. Imported copies of the Sports-1M network from different projects have identical arrays,
+so `against` verifies one copy with another.
 """
 
 from collections.abc import Mapping
@@ -32,9 +32,9 @@ from c3dvideo.video.preprocess import Profile
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayReport:
-    """One array: `recorded` says whether its sha256 is the config's, `same` whether the other folder has it too.
+    """One array. recorded: its sha256 equals that in the config. same: the other folder has an identical array.
 
-    The mean volume is no part of the comparison with another folder, as copies come with different ones.
+    `same` is None without another folder, and for the mean volume, since copies of one network have different ones.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ArrayReport:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsReport:
-    """What was found in a weights folder; it is whole when there are no `faults`."""
+    """Result of a check. The weights folder is intact when `faults` is empty."""
 
     folder: str
     fingerprint: str | None
@@ -59,9 +59,9 @@ class WeightsReport:
 
 
 def check_folder(directory: str | Path, *, against: str | Path | None = None) -> WeightsReport:
-    """Report on shapes, finite values and fingerprints of a weights folder, and on every fault at once.
+    """A report of the shapes, statistics and hashes of all arrays in a weights folder, and of all its faults.
 
-    against: another weights folder; an array that it does not have identically is a fault.
+    against: another weights folder; every difference between their arrays is a fault.
     """
     directory = Path(directory)
     try:
@@ -98,7 +98,7 @@ def check_folder(directory: str | Path, *, against: str | Path | None = None) ->
 
 
 def _config_faults(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[str]:
-    """What the architecture, the profile and the class names say against the arrays, and against each other."""
+    """Contradictions between architecture, profile, class names and arrays."""
     try:
         with torch.device("meta"):
             network = C3D(**config["architecture"])

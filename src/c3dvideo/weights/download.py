@@ -1,4 +1,4 @@
-"""Fetching one file over HTTP: with a progress bar, resumed where it stopped, complete or not there.
+"""Download one file over HTTP, with a progress bar; an interrupted download resumes.
 
 download("https://example.org/weights", Path("cache/weights"))
 """
@@ -19,8 +19,8 @@ BLOCK = 1 << 18
 def download(url: str, path: Path, *, attempts: int = 3) -> None:
     """Fetch `url` to `path`, which appears only when it is complete.
 
-    What has arrived is kept beside it as `.part` and is continued by the next attempt or call, as long as the server
-    still has the same version of the file. Raises DownloadError for an HTTP error or when the last attempt breaks off.
+    An incomplete download is kept beside it as `.part`. The next attempt or call continues it if the server still has
+    the same version of the file. Raises DownloadError for an HTTP error, or when the last attempt is interrupted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -43,7 +43,7 @@ def download(url: str, path: Path, *, attempts: int = 3) -> None:
 
 
 def _continue(url: str, part: Path) -> None:
-    """Append what `part` lacks; starts over when the server cannot continue or has another version by now."""
+    """Append the missing bytes to `part`. Starts over when the server cannot resume or has another version."""
     start = part.stat().st_size if part.exists() else 0
     version = _version(part)
     request = urllib.request.Request(url, headers={"User-Agent": f"c3dvideo/{__version__}"})
@@ -68,5 +68,5 @@ def _continue(url: str, part: Path) -> None:
 
 
 def _version(part: Path) -> Path:
-    """Where the server's name for this version of the file (ETag or date) is remembered."""
+    """Path of the file that holds the server's version mark (ETag or date) of the download."""
     return part.with_name(part.name + ".version")

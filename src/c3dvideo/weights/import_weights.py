@@ -1,11 +1,11 @@
-"""Weights of every published format, made into our network.
+"""Import weights of any published format as a network.
 
     network = import_weights(Path("c3d.pickle"))
     network = import_weights(Path("sports1m.caffemodel"), mean=Path("sport1m_train16_128_mean.binaryproto"))
 
-The file is recognised by its content, not by its name. Widths, number of classes and the pool5 rule are read off the
-arrays; the profile and the class names are those that belong to the file. What was assumed or left out is in
-`network.provenance["notes"]`, one sentence each.
+The content of the file decides its format, not its name. Widths, number of classes and the pool5 rule follow from the
+arrays; profile and class names follow from the project. `network.provenance["notes"]` has one sentence per assumption
+and per unused array.
 """
 
 import re
@@ -37,14 +37,14 @@ from c3dvideo.weights.formats.state_dicts import Array, Found
 
 LABELS = Path(__file__).parent / "labels"
 MEAN_BYTES = 256 << 20
-"""Largest mean file, also once unpacked; the release's is 12 MB."""
+"""Largest mean file, before and after decompression; the release's is 12 MB."""
 _LABELS = {487: "sports1m", 101: "ucf101"}
 _CHANNEL_MEANS = {487: "caffe_channel_mean", 101: "caffe_ucf101_channel_mean"}
 _DENSE = ("fc6.weight", "fc7.weight")
 _CELLS: dict[int, tuple[Pool5, ...]] = {16: ("ceil", "symmetric"), 9: ("floor",)}
 _LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
-_PICKLE = re.compile(rb"\x80[\x02-\x05]|\([ld]|[\]}]q|c[\w.]+\r?\n\w+")  # of protocol 2 and later, or of 0 and 1
-# What the parsers of a dozen formats raise at bytes that are not what they should be.
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|\([ld]|[\]}]q|c[\w.]+\r?\n\w+")  # protocol 2 and later, or 0 and 1
+# The parsers of the different formats raise all of these for damaged files.
 _DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
     *(TypeError, ValueError, SystemError, NotImplementedError, struct.error, zipfile.BadZipFile, zlib.error),
@@ -66,12 +66,12 @@ def import_weights(
 ) -> C3D:
     """The network in `file`, float32, in evaluation mode.
 
-    mean: the mean volume that belongs to it: `.binaryproto`, `.npy` or `.npy.bz2`, (3, T, H, W) or with a leading 1.
-    profile: name of one of PROFILES instead of the one that belongs to the file; it also decides the pool5 rule.
-    classes: one class name per line, instead of the list that belongs to the number of classes.
-    fc6_rows: the order of the rows of a TensorFlow file's wd1, where it is not H, W, C.
-    Raises WeightsError when the file is damaged or no C3D, UnsafePickleError when it would run code, UsageError when
-    mean, profile or classes do not fit.
+    mean: file of its mean volume: `.binaryproto`, `.npy` or `.npy.bz2`, (3, T, H, W) or with a leading 1.
+    profile: name in PROFILES, by default that of the file's project; it also determines the pool5 rule.
+    classes: file with one class name per line, by default the list for this number of classes.
+    fc6_rows: order of the rows of wd1 in a TensorFlow file, by default H, W, C.
+    Raises WeightsError when the file is damaged or holds no C3D, UnsafePickleError when it could run code, UsageError
+    when mean, profile or classes do not fit.
 
     >>> file, mean = "conv3d_deepnetA_sport1m_iter_1900000", "sport1m_train16_128_mean.binaryproto"
     >>> network = import_weights(file, mean=mean)
@@ -117,7 +117,7 @@ def read_mean(path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The mean volume (3, T, H, W) of a `.binaryproto`, `.npy` or `.npy.bz2` file.
 
     Raises UsageError when the file cannot be read, and WeightsError when it is damaged, of another shape, or larger
-    than MEAN_BYTES once unpacked.
+    than MEAN_BYTES after decompression.
     """
     if not path.is_file():
         raise UsageError(f"mean file {path} cannot be read: there is no such file")
@@ -137,7 +137,7 @@ def read_mean(path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _read(file: Path, fc6_rows: Pool5Order | None) -> Found:
-    """Recognise a file by its first and last bytes and read its arrays."""
+    """The arrays of a file, whose format follows from its first and last bytes."""
     if file.is_dir():
         hint = "is a weights folder already" if (file / CONFIG).is_file() else "is a folder, not a weights file"
         raise UsageError(f"{file} {hint}")
@@ -209,7 +209,7 @@ def _read_safetensors(file: Path) -> Found:
 
 
 def _architecture(found: Found, notes: list[str], source: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Arguments of C3D read off the arrays, and the arrays with a last layer of zeros where the file has none."""
+    """Arguments of C3D that follow from the arrays, and the arrays, with an fc8 of zeros if the file has none."""
     arrays = dict(found.arrays)
     shapes = {name: np.shape(array) for name, array in arrays.items()}
     letters = "abcdefgh"
@@ -247,7 +247,7 @@ def _channels(arrays: Mapping[str, Array]) -> int:
 
 
 def _with_mean(profile: Profile, volume: Array | None, notes: list[str], *, n_classes: int, asked: bool) -> Profile:
-    """The profile made to fit the mean that is there, or is not; says so in `notes` when that changes it."""
+    """The profile adapted to the given mean volume or to its absence. A change adds a sentence to `notes`."""
     if volume is None:
         if profile.mean != "volume":
             return profile
@@ -276,7 +276,7 @@ def _with_mean(profile: Profile, volume: Array | None, notes: list[str], *, n_cl
 
 
 def _class_names(file: Path | None, n_classes: int, notes: list[str]) -> tuple[str, ...]:
-    """Class names from `file`, else those that belong to the number of classes; none for 0."""
+    """Class names from `file`, else the list for this number of classes; none for 0."""
     if file is not None:
         names = read_class_names(file)
         if n_classes and len(names) != n_classes:
@@ -291,7 +291,7 @@ def _class_names(file: Path | None, n_classes: int, notes: list[str]) -> tuple[s
 
 
 def read_class_names(file: Path) -> tuple[str, ...]:
-    """One class name per line; numbers in front, as in UCF101's classInd.txt, are dropped."""
+    """The class names in `file`, one per line; leading numbers, as in UCF101's classInd.txt, are dropped."""
     text = read_text(ForeignFile(file, UsageError, "a list of class names, one per line"))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     numbered = [line.split(maxsplit=1) for line in lines]

@@ -1,4 +1,4 @@
-"""Any name of weights, made into a network.
+"""Load a network from a weights folder, a published name or a hub id.
 
 network = load_weights("my_weights")       # a folder, a published name, a hub id "owner/name"; None is the default
 """
@@ -15,10 +15,10 @@ from c3dvideo.weights import published
 def load_weights(name: str | Path | None = None) -> C3D:
     """The network of these weights, in evaluation mode.
 
-    name: a weights folder, a name from `c3dvideo weights list` (fetched once and kept in the cache folder), a model hub
+    name: a weights folder, a name from `c3dvideo weights list` (downloaded once into the cache folder), a model hub
     id "owner/name", or "embedded" or None for the weights that the package ships.
-    Raises WeightsError when they are damaged, DownloadError when they cannot be fetched, UsageError when there are no
-    weights of that name.
+    Raises WeightsError when they are damaged, DownloadError when they cannot be downloaded, UsageError for an
+    unknown name.
 
     >>> network = load_weights()
     >>> network.layer_shape("fc6"), network.profile.name

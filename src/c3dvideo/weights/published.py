@@ -1,10 +1,10 @@
-"""The weight files that projects have published, and fetching those that can be fetched.
+"""Table of published weight files, and download of those with a direct address.
 
     for entry in PUBLISHED.values(): print(entry.name, entry.urls[0])
-    folder = fetch("sports1m")              # downloads, verifies and converts once; then it is in the cache folder
+    folder = fetch("sports1m")              # downloads, verifies and converts it once; later calls use the cache
 
-No publisher states checksums for the Sports-1M network; what is known of a file (its size, a hash, the number of
-parameters in it) is checked.
+No publisher states checksums for the Sports-1M network. The available facts about a file (size, hash, number of
+parameters) are checked.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ HashKind = Literal["sha256", "sha1", "git-blob"]
 
 @dataclass(frozen=True, kw_only=True)
 class Hash:
-    """A hash of a file, or its first digits: sha256, sha1, or sha1 as git computes it of a blob."""
+    """A hash of a file, or its first digits: sha256, sha1, or the sha1 of a git blob."""
 
     kind: HashKind
     digits: str
@@ -35,7 +35,7 @@ class Hash:
         return self.of(path).startswith(self.digits)
 
     def of(self, path: Path) -> str:
-        """The hash of the file at `path`, of this kind, in full."""
+        """The full hash of this kind of the file at `path`."""
         digest = hashlib.sha256() if self.kind == "sha256" else hashlib.sha1(usedforsecurity=False)
         if self.kind == "git-blob":
             digest.update(b"blob %d\0" % path.stat().st_size)
@@ -49,9 +49,9 @@ class Hash:
 class Published:
     """One published file.
 
-    urls: tried in order when `fetchable`; else pages where a person can get the file, to be imported by hand.
-    size: bytes, None where unknown. n_parameters: of the network inside, None where unknown.
-    mean: name of the entry whose mean volume belongs to these weights.
+    urls: tried in order when `fetchable`; else pages for a manual download, followed by an import.
+    size: bytes, None if unknown. n_parameters: parameters of the network, None if unknown.
+    mean: name of the entry with the mean volume of these weights.
     importable: whether `c3dvideo weights import` reads the format.
     """
 
@@ -68,7 +68,7 @@ class Published:
 
     @property
     def is_network(self) -> bool:
-        """Whether it is weights, and not a mean volume that belongs to weights."""
+        """Whether the file holds a network; False for a mean volume."""
         return not self.name.endswith("_mean")
 
     @property
@@ -260,9 +260,9 @@ EMBEDDED_ENTRY = Published(
 
 
 def fetch(name: str) -> Path:
-    """The weights folder of a published network, downloaded, verified and converted when it is not cached yet.
+    """The weights folder of a published network, which is downloaded, verified and converted unless it is cached.
 
-    Raises DownloadError when it cannot be fetched, WeightsError when the file is not what was published, UsageError
+    Raises DownloadError when the download fails, WeightsError when the file differs from the published one, UsageError
     when `name` is a mean volume.
     """
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
@@ -281,7 +281,7 @@ def fetch(name: str) -> Path:
 
 
 def fetch_file(entry: Published) -> Path:
-    """The published file itself, verified, in the cache folder; a file of the wrong size or hash is removed."""
+    """The path of the verified published file in the cache folder. A file of the wrong size or hash is removed."""
     path = cache_folder() / "downloads" / entry.filename
     if not entry.fetchable:
         urls = " or ".join(entry.urls)

@@ -1,1 +1,1 @@
-"""Readers of every file format in which C3D weights have been published."""
+"""Readers for the file formats of published C3D weights."""

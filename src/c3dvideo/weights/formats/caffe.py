@@ -1,11 +1,11 @@
-"""Caffe model and mean files of the authors' release, read and written without Caffe.
+"""Read and write Caffe model and mean files of the authors' release, without Caffe.
 
     layers = read_model("conv3d_deepnetA_sport1m_iter_1900000")     # {"conv1a": [weight, bias], ...}
     mean = read_blob("sport1m_train16_128_mean.binaryproto")        # (1, 3, 16, 128, 171)
 
-The release is a fork whose protobuf numbers its fields unlike stock Caffe: a blob is num 1, channels 2, length 3,
-height 4, width 5, data 6, diff 7; a model's layers are field 2, a layer's name 4, its type 5, its blobs 6. Every other
-field (inputs, fillers, learning rates) is skipped.
+The release is a fork of Caffe with its own field numbers: a blob is num 1, channels 2, length 3,
+height 4, width 5, data 6, diff 7; a model's layers are field 2, a layer's name 4, its type 5, its blobs 6. All other
+fields (inputs, fillers, learning rates) are skipped.
 """
 
 import math
@@ -27,10 +27,10 @@ _AXES, _DATA = (1, 2, 3, 4, 5), 6
 
 
 def read_model(path: Path) -> dict[str, list[Array]]:
-    """Arrays of every layer that has any, by layer name, in file order: weight, then bias.
+    """Arrays (weight, then bias) per layer that has arrays, by layer name, in file order.
 
     Convolution weights are (out, in, T, H, W), fully connected ones (1, 1, 1, out, in), biases (1, 1, 1, 1, out).
-    Raises WeightsError when the file is cut short or is no model of the release.
+    Raises WeightsError when the file is truncated or is no model of the release.
     """
     layers: dict[str, list[Array]] = {}
     with _naming(path):
@@ -54,7 +54,7 @@ def read_blob(path: Path) -> Array:
 
 
 def write_model(path: Path, layers: Mapping[str, Sequence[Array]]) -> None:
-    """Write a model as the release would: 5-D weights are convolutions, 2-D ones fully connected."""
+    """Write a model in the release's format. 5-D weights are convolutions, 2-D weights fully connected layers."""
     with path.open("wb") as file:
         file.write(packed(1, b"c3d"))
         for name, blobs in layers.items():
@@ -70,7 +70,7 @@ def write_blob(path: Path, array: Array) -> None:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Adds the file's name to what went wrong inside it."""
+    """Turns errors of parsing into WeightsErrors that name the file."""
     try:
         yield
     except (Malformed, UnicodeDecodeError) as error:
@@ -90,7 +90,7 @@ def _blob(message: memoryview) -> Array:
     data = np.concatenate(parts) if parts else np.empty(0, np.float32)
     shape = tuple(axes.values())
     if data.size != math.prod(shape):
-        raise Malformed(f"a blob says it is {shape} but has {data.size} numbers")
+        raise Malformed(f"a blob of shape {shape} has {data.size} numbers")
     return data.reshape(shape).astype(np.float32, copy=False)
 
 

@@ -1,10 +1,10 @@
-"""Weights out of pickles, without running anything that is in them.
+"""Read weights from pickles without running their code.
 
     content = read_torch(Path("c3d.pickle"))        # saved by torch.save
     content = read_pickle(Path("c3d_model.pkl"))    # a plain pickle, of Python 2 as well
 
-A pickle is a program. These readers know the few functions that rebuild arrays. Every other function or class is
-refused by name, except beside the state dict of a training checkpoint, where it becomes an object that does nothing.
+A pickle is a program. These readers allow only the few functions that rebuild arrays. Any other function or class is an
+error that names it, except beside the state dict of a training checkpoint, where an inert object replaces it.
 """
 
 import codecs
@@ -23,9 +23,9 @@ import numpy as np
 from c3dvideo.errors import UnsafePickleError, WeightsError
 
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "network", "net", "params", "weights")
-"""Where training checkpoints keep the state dict, in order of preference."""
+"""Keys of the state dict in training checkpoints, in order of preference."""
 
-# SystemError, MemoryError and OverflowError come from damaged pickles, ImportError from names of modules in them.
+# Damaged pickles raise SystemError, MemoryError and OverflowError; damaged module names in them raise ImportError.
 _DAMAGED = (
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, OSError),
     *(SystemError, MemoryError, ArithmeticError, AssertionError, ImportError, zipfile.BadZipFile, struct.error),
@@ -35,11 +35,11 @@ _REBUILDERS: dict[str, Any] = {"_reconstruct": np.empty(0).__reduce__()[0], "sca
 
 
 def read_torch(path: Path) -> Any:
-    """What torch.save wrote, tensors on the CPU.
+    """The content of a file from torch.save, with tensors on the CPU.
 
-    The optimizer, log or message hub that a training checkpoint holds beside its state dict may be of any class; such
-    objects are replaced by inert ones. Raises UnsafePickleError when the file calls for anything but tensors, arrays
-    and containers elsewhere, WeightsError when it is damaged.
+    A training checkpoint may hold an optimizer, log or message hub of any class beside its state dict; inert objects
+    replace them. Raises UnsafePickleError when the file otherwise calls for anything but tensors, arrays and
+    containers, WeightsError when it is damaged.
     """
     import torch
 
@@ -51,7 +51,7 @@ def read_torch(path: Path) -> Any:
     harmless += [np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
     try:
         with torch.serialization.safe_globals(harmless), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a TorchScript program is announced before it is refused
+            warnings.simplefilter("ignore")  # torch warns about a TorchScript program before it raises
             return torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:
         message = str(error)
@@ -65,7 +65,7 @@ def read_torch(path: Path) -> Any:
 
 
 class _Inert:
-    """Stands for an object of a class that is not loaded: it takes any arguments and any state, and does nothing."""
+    """Replaces an object of a class that is not loaded. It accepts any arguments and state, and does nothing."""
 
     def __new__(cls, *arguments: Any, **options: Any) -> "_Inert":
         return super().__new__(cls)
@@ -80,17 +80,17 @@ class _Inert:
         pass
 
     def append(self, item: Any) -> None:
-        """Ignore the item, as pickles of lists and deques append."""
+        """Ignore the item; pickles of lists and deques call this."""
 
     def extend(self, items: Any) -> None:
         """Ignore the items."""
 
 
 class _CheckpointPickle:
-    """What `torch.load` needs of a pickle module; everything that does not rebuild tensors becomes inert."""
+    """The part of the `pickle` module that `torch.load` uses, with inert objects for all but tensors."""
 
     class Unpickler(pickle.Unpickler):
-        """Finds what rebuilds tensors, arrays and containers; anything else becomes `_Inert`."""
+        """Loads functions that rebuild tensors, arrays and containers; replaces all others by `_Inert`."""
 
         def find_class(self, module_name: str, global_name: str, /) -> Any:
             import torch
@@ -105,14 +105,14 @@ class _CheckpointPickle:
 
     @classmethod
     def load(cls, file: Any, **options: Any) -> Any:
-        """The object in the file, as `pickle.load`."""
+        """The object in the file, as from `pickle.load`."""
         return cls.Unpickler(file, **options).load()
 
 
 def _read_checkpoint(path: Path, wanted: str) -> Any:
-    """The state dict of a training checkpoint that also holds objects of other classes, the first of them `wanted`.
+    """The state dict of a training checkpoint that also holds objects of other classes, such as `wanted`.
 
-    Raises UnsafePickleError when there is no state dict, or when it is not made of arrays alone.
+    Raises UnsafePickleError when there is no state dict, or when it holds more than arrays.
     """
     import torch
 
@@ -130,9 +130,9 @@ def _read_checkpoint(path: Path, wanted: str) -> Any:
 
 
 def read_pickle(path: Path) -> Any:
-    """What a plain pickle of numbers, numpy arrays and containers holds.
+    """The content of a plain pickle of numbers, numpy arrays and containers.
 
-    Raises UnsafePickleError when it calls for anything else, WeightsError when it is damaged.
+    Raises UnsafePickleError when the pickle calls for anything else, WeightsError when it is damaged.
     """
     try:
         with path.open("rb") as file:
@@ -144,7 +144,7 @@ def read_pickle(path: Path) -> Any:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Finds nothing but what rebuilds numpy arrays; bytes of Python 2 become text character by character."""
+    """Loads only functions that rebuild numpy arrays. Python 2 strings are decoded as latin1."""
 
     def __init__(self, file: Any, path: Path) -> None:
         super().__init__(file, encoding="latin1")
@@ -158,7 +158,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Python 3 pickles bytes for Python 2 as latin1 text; no other codec is ever needed."""
+    """The bytes of latin1 text, as which Python 3 pickles bytes for Python 2. Other encodings are an error."""
     if encoding != "latin1":
         raise ValueError(f"text in the encoding {encoding!r}")
     return codecs.latin_1_encode(text)[0]

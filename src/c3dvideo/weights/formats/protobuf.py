@@ -1,4 +1,4 @@
-"""The protobuf wire format, as far as weight files need it: a message is a row of numbered fields.
+"""The part of the protobuf wire format that weight files use: a message is a sequence of numbered fields.
 
 for number, value in fields(memoryview(data)): ...
 """
@@ -9,11 +9,11 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class Malformed(Exception):
-    """The bytes break the format, or end too early."""
+    """The bytes violate the format or are truncated."""
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field number and value of every field of one message: an int for a varint, the payload for everything else."""
+    """Field number and value of every field of one message: an int for a varint, else the payload."""
     at, end = 0, len(message)
     while at < end:
         key, at = varint(message, at)
@@ -35,7 +35,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The number that starts at byte `at`, and where it ends."""
+    """The number at byte `at`, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):
@@ -49,17 +49,17 @@ def varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 def number(field: int, value: int) -> bytes:
-    """A varint field."""
+    """The bytes of a varint field."""
     return varint_bytes(field << 3 | _VARINT) + varint_bytes(value)
 
 
 def packed(field: int, payload: bytes) -> bytes:
-    """A field of bytes, a string or a message."""
+    """The bytes of a field that holds bytes, a string or a message."""
     return varint_bytes(field << 3 | _BYTES) + varint_bytes(len(payload)) + payload
 
 
 def varint_bytes(value: int) -> bytes:
-    """Seven bits a byte, least significant first."""
+    """The varint encoding of `value`: seven bits per byte, least significant first."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

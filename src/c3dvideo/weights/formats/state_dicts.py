@@ -1,10 +1,10 @@
-"""From the names and axes of each project to ours: `conv1a.weight` ... `fc8.bias`, axes as in PyTorch.
+"""Convert the names and axes of each project to ours: `conv1a.weight` ... `fc8.bias`, axes as in PyTorch.
 
     found = from_state_dict(torch_tensors)
     found.layout, found.profile.name, sorted(found.arrays)
 
-Ours are: convolution weights (out, in, T, H, W), not flipped; fully connected weights (out, in), the inputs of fc6 in
-the order C, T, H, W of pool5. Which profile and pool5 rule the project uses comes along; what is not used is noted.
+Our axes: convolution weights (out, in, T, H, W), not flipped; fully connected weights (out, in), with the inputs of fc6
+in the order C, T, H, W of pool5. The result includes the project's profile and pool5 rule, and notes on unused arrays.
 """
 
 import io
@@ -44,10 +44,10 @@ _WRAPPERS = ("module.", "backbone.", "model.", "network.", "net.")
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Arrays of a recognised file under our names, and what its project does with pixels.
+    """Arrays of a recognised file under our names, and its project's preprocessing.
 
-    pool5: the rule, where the file itself states it. plain: the last layer is called `out`, as in `c3d_plain`.
-    notes: one sentence for everything that was left out or assumed.
+    pool5: the rule, if the file states it. plain: the last layer is named `out`, as in `c3d_plain`.
+    notes: one sentence per assumption and per list of unused arrays.
     """
 
     layout: str
@@ -59,7 +59,7 @@ class Found:
 
 
 def from_caffe(path: Path) -> Found:
-    """The release's own files; the Sports-1M model calls its layers fc6-1, fc7-1 and fc8-1."""
+    """Arrays of the release's Caffe files. The Sports-1M model has the layer names fc6-1, fc7-1 and fc8-1."""
     arrays: dict[str, Array] = {}
     unknown = []
     for name, blobs in read_model(path).items():
@@ -74,7 +74,7 @@ def from_caffe(path: Path) -> Found:
 
 
 def from_checkpoint(content: object) -> Found:
-    """What a PyTorch file or a plain pickle holds: a state dict, however wrapped, or a list of arrays."""
+    """Arrays of a PyTorch file or plain pickle: a state dict, possibly nested in others, or a list of arrays."""
     wrapped: list[str] = []
     while isinstance(content, Mapping):
         inner = next((key for key in STATE_DICT_KEYS if isinstance(content.get(key), Mapping | list)), None)
@@ -90,20 +90,20 @@ def from_checkpoint(content: object) -> Found:
     if not arrays:
         raise WeightsError(f"no arrays in it: it holds {_describe(content)}")
     found = from_named_arrays(arrays)
-    if "opt_dict" in wrapped and found.layout.startswith("DavideA"):  # jfzhang95's training script, same layer names
+    if "opt_dict" in wrapped and found.layout.startswith("DavideA"):  # jfzhang95's script has the same layer names
         found = replace(found, layout="checkpoint of jfzhang95's training", profile=PROFILES["jfzhang"])
     return replace(found, notes=(*found.notes, *_unused(wrapped)))
 
 
 def from_named_arrays(arrays: Mapping[str, Array]) -> Found:
-    """A flat mapping of names to arrays: TensorFlow's variables, or a state dict of PyTorch or Chainer."""
+    """Arrays of a flat mapping of names: TensorFlow's variables, or a state dict of PyTorch or Chainer."""
     if any(name.rsplit("/", 1)[-1] == "wc1" for name in arrays):
         return from_tensorflow(arrays)
     return from_state_dict({_chainer_name(name): array for name, array in arrays.items()})
 
 
 def from_state_dict(tensors: Mapping[str, Array]) -> Found:
-    """State dicts: ours, the plain network's, DavideA's, jfzhang95's and ViP's, mmaction2's; wrapped or not."""
+    """Arrays of a state dict of this package, the plain network, DavideA, jfzhang95, ViP or mmaction2."""
     bare = {_unwrapped(name): array for name, array in tensors.items()}
     layout, profile, notes = _project(bare)
     renamed = _vgg_names(bare) if any(name.startswith("features.") for name in bare) else {}
@@ -114,7 +114,7 @@ def from_state_dict(tensors: Mapping[str, Array]) -> Found:
         if ours is None:
             unknown.append(f"{name} {array.shape}")
         elif ours in arrays:
-            raise WeightsError(f"two arrays stand for {ours}; one of them is {name}")
+            raise WeightsError(f"two arrays have the name {ours} in this package; one of them is {name}")
         else:
             arrays[ours] = array
     return Found(
@@ -127,7 +127,7 @@ def from_state_dict(tensors: Mapping[str, Array]) -> Found:
 
 
 def from_lasagne(content: Sequence[object]) -> Found:
-    """Lasagne's list W, b, W, b, ... from conv1a to fc8: convolutions as in PyTorch, dense weights (in, out)."""
+    """Arrays of Lasagne's list W, b, W, b, ... from conv1a to fc8. Its dense weights are (in, out)."""
     arrays = [_numpy(item) for item in content if hasattr(item, "shape")]
     if len(arrays) != len(content) or len(arrays) % 2:
         raise WeightsError(f"a list of {len(content)} things, {len(arrays)} of them arrays; expected weight, bias, ...")
@@ -138,9 +138,9 @@ def from_lasagne(content: Sequence[object]) -> Found:
 
 
 def from_tensorflow(variables: Mapping[str, Array], *, rows: Pool5Order = "hwc") -> Found:
-    """Variables wc1 ... wc5b, wd1, wd2, wout and their biases: (T, H, W, in, out) and (in, out), channels last.
+    """Arrays of variables wc1 ... wc5b, wd1, wd2, wout and biases: (T, H, W, in, out) and (in, out), channels last.
 
-    rows: the order of the rows of wd1. It is H, W, C in all published files but sports1m_finetuning_ucf101.model.
+    rows: order of the rows of wd1; H, W, C in all published files except sports1m_finetuning_ucf101.model.
     """
     by_name = {name.rsplit("/", 1)[-1]: array for name, array in variables.items()}
     pairs: dict[str, tuple[Array, Array]] = {}
@@ -162,7 +162,7 @@ def from_tensorflow(variables: Mapping[str, Array], *, rows: Pool5Order = "hwc")
 
 
 def from_keras(path: Path) -> Found:
-    """Keras weights or models, HDF5 or .keras, in TensorFlow's order or Theano's (which flips its kernels)."""
+    """Arrays of Keras weights or models, HDF5 or .keras, in TensorFlow order or Theano order (flipped kernels)."""
     try:
         import h5py
     except ImportError as error:
@@ -195,7 +195,7 @@ def from_keras(path: Path) -> Found:
 
 
 def from_onnx(path: Path) -> Found:
-    """An ONNX graph: its convolutions and fully connected layers in order, and the padding of its last pooling."""
+    """Arrays of an ONNX graph: its convolutions and fully connected layers in order, and the padding of pool5."""
     try:
         import onnx
     except ImportError as error:
@@ -244,7 +244,7 @@ def from_onnx(path: Path) -> Found:
 
 
 def _channels_first(convolutions: Pairs, dense: Pairs, rows: Pool5Order = "hwc") -> tuple[Pairs, Pairs]:
-    """Kernels (T, H, W, in, out) and dense weights (in, out) in our axes; fc6 with inputs in the order C, T, H, W."""
+    """Kernels (T, H, W, in, out) and dense weights (in, out) in our axes, with fc6 inputs in C, T, H, W order."""
     turned = [(weight.transpose(4, 3, 0, 1, 2), bias) for weight, bias in convolutions if weight.ndim == 5]
     straight = [(weight.T, bias) for weight, bias in dense if weight.ndim == 2]
     if turned and straight and rows == "hwc":
@@ -258,7 +258,7 @@ def _channels_first(convolutions: Pairs, dense: Pairs, rows: Pool5Order = "hwc")
 
 
 def _in_order(convolutions: Pairs, dense: Pairs) -> dict[str, Array]:
-    """Names for layers that have none but come in order."""
+    """Our names for layers that are in order but have no names."""
     if len(convolutions) not in CONVOLUTIONS or len(dense) not in (2, 3):
         raise WeightsError(
             f"{len(convolutions)} convolutions and {len(dense)} fully connected layers are no C3D; it has 8 (the "
@@ -274,7 +274,7 @@ def _in_order(convolutions: Pairs, dense: Pairs) -> dict[str, Array]:
 
 
 def _project(bare: Mapping[str, Array]) -> tuple[str, Profile, tuple[str, ...]]:
-    """Whose state dict it is, by its names; how that project prepares pixels; what had to be assumed."""
+    """The project of a state dict, recognised by its names, the project's profile, and notes on assumptions."""
     if "features.0.weight" in bare:
         return "jfzhang95 / ViP state dict", PROFILES["jfzhang"], (_PORT,)
     if any(name.endswith(".conv.weight") or name.startswith("cls_head.") for name in bare):
@@ -290,7 +290,7 @@ def _project(bare: Mapping[str, Array]) -> tuple[str, Profile, tuple[str, ...]]:
 
 
 def _our_name(name: str) -> str | None:
-    """Our name of a state dict entry, or None when it is no layer of C3D."""
+    """Our name of a state dict entry, or None when it is not a layer of C3D."""
     if match := re.fullmatch(r"conv([1-5])([a-h]?)(?:\.conv)?\.(weight|bias)", name):
         return f"conv{match[1]}{match[2] or 'a'}.{match[3]}"
     if match := re.fullmatch(r"(fc[678]|out|cls_head\.fc_cls)(?:-\d)?\.(weight|bias)", name):
@@ -299,7 +299,7 @@ def _our_name(name: str) -> str | None:
 
 
 def _vgg_names(bare: Mapping[str, Array]) -> dict[str, str]:
-    """features.N and classifier.N are numbered with the ReLUs and pools between them: only their order matters."""
+    """Our names of features.N and classifier.N. N also counts ReLUs and pools, so only the order matters."""
     names: dict[str, str] = {}
     for prefix, ours in (("features", CONVOLUTIONS), ("classifier", {2: DENSE, 3: DENSE})):
         found = sorted({int(name.split(".")[1]) for name in bare if re.fullmatch(rf"{prefix}\.\d+\.weight", name)})
@@ -315,14 +315,14 @@ def _unwrapped(name: str) -> str:
 
 
 def _chainer_name(name: str) -> str:
-    """conv1a/W and conv1a/b, as Chainer's npz files have them, as conv1a.weight and conv1a.bias."""
+    """The PyTorch name of a Chainer array: conv1a/W becomes conv1a.weight, conv1a/b becomes conv1a.bias."""
     parts = name.strip("/").split("/")
     kind = {"W": "weight", "b": "bias"}.get(parts[-1])
     return ".".join((*parts[:-1], kind)) if kind and len(parts) > 1 else name
 
 
 def _keras_pool5(config: str | bytes | None) -> Pool5 | None:
-    """The pool5 rule of a saved Keras model, from its padding layer or its last pooling."""
+    """The pool5 rule of a saved Keras model, from its padding layer or last pooling; None if unknown."""
     if config is None:
         return None
     layers = [layer for layer in json.loads(config)["config"]["layers"] if "padding" in layer["config"]]
@@ -334,7 +334,7 @@ def _keras_pool5(config: str | bytes | None) -> Pool5 | None:
 
 
 def _numpy(value: Any) -> Array:
-    """An array of a tensor (of any floating type) or of what numpy understands."""
+    """A numpy array of a tensor (of any floating type) or of any array-like value."""
     return np.asarray(value.detach().float().numpy() if hasattr(value, "detach") else value)
 
 

@@ -1,10 +1,10 @@
-"""TensorFlow checkpoints read without TensorFlow: both the one-file format of 2016 (V1) and today's (V2).
+"""Read TensorFlow checkpoints without TensorFlow: the single-file format of 2016 (V1) and the current one (V2).
 
 arrays = read_checkpoint(Path("sports1m.model"))                 # {"var_name/wc1": ..., ...}
 arrays = read_checkpoint(Path("model.ckpt.index"))               # with model.ckpt.data-00000-of-00001 beside it
 
-Both keep a sorted table of keys and protobuf values in a file of blocks. In V1 the values hold the numbers; in V2 they
-say where the numbers lie in the data files.
+Both are a sorted table of keys and protobuf values, in blocks. In V1 the values hold the numbers; in V2 they hold the
+position of the numbers in the data files.
 """
 
 import struct
@@ -26,10 +26,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:
-    """Floating point arrays of a checkpoint by variable name; other variables are left out.
+    """Floating point arrays of a checkpoint by variable name; other variables are skipped.
 
-    path: the one file of V1, or the `.index` file of V2. Raises WeightsError when it is damaged or a data file of V2
-    is missing.
+    path: the file of V1, or the `.index` file of V2. Raises WeightsError for a damaged file or missing V2 data.
     """
     try:
         entries = dict(_table(memoryview(path.read_bytes())))
@@ -41,7 +40,7 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
 
 
 def _arrays_v1(entries: dict[bytes, memoryview]) -> Iterator[tuple[str, Array]]:
-    """Key "" describes all variables; every other value is one variable, stored whole."""
+    """Arrays of V1. The value of key "" describes all variables; each other value holds one variable."""
     shapes = {}
     for described in _messages(_one(entries.pop(b""), 1), 1):
         shapes[bytes(_one(described, 1))] = _shape(_one(described, 2))
@@ -54,7 +53,7 @@ def _arrays_v1(entries: dict[bytes, memoryview]) -> Iterator[tuple[str, Array]]:
 
 
 def _arrays_v2(path: Path, entries: dict[bytes, memoryview]) -> Iterator[tuple[str, Array]]:
-    """Key "" says how many data files there are; every other value says where one variable lies."""
+    """Arrays of V2. The value of key "" has the number of data files; each other value locates a variable."""
     n_files = dict(fields(entries.pop(b""))).get(1, 1)
     for key, value in entries.items():
         entry = {number: part for number, part in fields(value) if isinstance(part, int)}
@@ -71,17 +70,17 @@ def _arrays_v2(path: Path, entries: dict[bytes, memoryview]) -> Iterator[tuple[s
 
 
 def _table(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Keys and values of a table file: the footer says where the index block lies, and that, where the others lie."""
+    """Keys and values of a table file. The footer points to the index block, which points to the other blocks."""
     footer = content[-_FOOTER:]
     if len(footer) < _FOOTER or footer[-8:] != MAGIC:
         raise Malformed("it does not end with the mark of a checkpoint table")
-    at = varint(footer, varint(footer, 0)[1])[1]  # past offset and size of the block of meta information
+    at = varint(footer, varint(footer, 0)[1])[1]  # skips offset and size of the meta block
     for _, handle in _block(content, footer[at:]):
         yield from _block(content, handle)
 
 
 def _block(content: memoryview, handle: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Entries of the block at `handle`: each says how much of its key it shares with the one before."""
+    """Entries of the block at `handle`. Each key is stored as a shared length with the key before, and the rest."""
     offset, at = varint(handle, 0)
     size = varint(handle, at)[0]
     block = content[offset : offset + size]
@@ -109,6 +108,6 @@ def _one(message: memoryview, number: int) -> memoryview:
 
 
 def _shape(message: memoryview) -> tuple[int, ...]:
-    """Sizes of a shape message; a size of zero is not written."""
+    """Sizes in a shape message. Protobuf omits a size of zero."""
     sizes = (dict(fields(dimension)).get(1, 0) for dimension in _messages(message, 2))
     return tuple(int(size) for size in sizes if isinstance(size, int))
