@@ -37,7 +37,10 @@ def draw_confusion(path: str | Path, matrix: np.ndarray, classes: Sequence[str],
     """Draw counts (n, n), rows the true and columns the predicted class, coloured by the share per row."""
     counts = np.asarray(matrix)
     if counts.shape != (len(classes), len(classes)):
-        raise UsageError(f"a confusion matrix of {len(classes)} classes is square of that size; got {counts.shape}")
+        raise UsageError(
+            f"the confusion matrix of {len(classes)} classes has shape {counts.shape}; expected one row and one column "
+            "per class"
+        )
     side = max(3.2, 1.6 + 0.42 * len(classes))
     figure, axes = _figure(side, side, title)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -118,7 +121,10 @@ def draw_grid(
 ) -> None:
     """Draw uint8 RGB pictures (H, W, 3) in rows of `columns`, each under its caption."""
     if not len(pictures) or (captions and len(captions) != len(pictures)):
-        raise UsageError(f"a grid takes one caption per picture, or none; got {len(pictures)} and {len(captions)}")
+        raise UsageError(
+            f"a grid takes pictures with one caption per picture, or none; got {len(pictures)} pictures and "
+            f"{len(captions)} captions"
+        )
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     height, width = np.asarray(pictures[0]).shape[:2]

@@ -117,7 +117,9 @@ def read_kinetics(videos: str | Path, *files: str | Path) -> Dataset:
         for row in csv_rows(table, required=("label", "time_end", "time_start", "youtube_id")):
             start, end = row.number("time_start", minimum=0), row.number("time_end", minimum=0)
             if start is None or end is None or end <= start:
-                raise row.wrong(f"time_start is {start} and time_end is {end}; expected two rising times")
+                raise row.wrong(
+                    f"time_start is {start} and time_end is {end}; expected two times, the start before the end"
+                )
             video_id = row.text("youtube_id")
             cut = f"{video_id}_{int(start):06d}_{int(end):06d}"
             split = split_name(row.values.get("split", ""), where=row.where) or of_file

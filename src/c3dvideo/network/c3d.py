@@ -307,7 +307,7 @@ def _check_architecture(architecture: Mapping[str, Any]) -> None:
         )
     if any(depth < 1 or depth % 2 == 0 for depth in depths):
         raise UsageError(
-            f"temporal depths must be odd and positive, so that padding keeps the clip length; got {depths}"
+            f"temporal depths must be odd and positive, so that padding preserves the clip length; got {depths}"
         )
     for name, choice in (("pool5", Pool5), ("filler", Filler)):
         if architecture[name] not in get_args(choice):

@@ -175,7 +175,7 @@ def _read_by_mark(file: Path, head: bytes, fc6_rows: Pool5Order | None) -> Found
     if _PICKLE.match(head):
         return layouts.from_checkpoint(read_pickle(file))
     if head.lstrip()[:1] in (b"<", b"{") or head.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{file} is a text or web page, not weights; the download delivered the wrong thing")
+        raise WeightsError(f"{file} is a text or web page, not weights; the download failed, fetch the file again")
     if head.startswith(b"\x08") or file.suffix == ".onnx":
         return layouts.from_onnx(file)
     if head[:1] in (b"\x0a", b"\x12"):
@@ -228,7 +228,7 @@ def _architecture(found: Found, notes: list[str], source: str) -> tuple[dict[str
         )
     if "fc8.weight" not in shapes:
         arrays |= {"fc8.weight": np.zeros((487, fc_width), np.float32), "fc8.bias": np.zeros(487, np.float32)}
-        notes.append("the file has no last layer: fc8 is zero, so fc8 and prob mean nothing until it is trained")
+        notes.append("the file has no last layer: fc8 is zero, so fc8 and prob are meaningless until fc8 is trained")
     architecture = {
         "num_classes": len(arrays["fc8.weight"]),
         "stages": [[shapes[name][0] for name in stage] for stage in stages],
@@ -263,7 +263,7 @@ def _with_mean(profile: Profile, volume: Array | None, notes: list[str], *, n_cl
     if profile.mean == "volume" and fits:
         return profile
     if fits:
-        notes.append(f"the mean volume takes the place of the mean per channel of profile {profile.name}")
+        notes.append(f"the mean volume replaces the mean per channel of profile {profile.name}")
         return replace(profile, name=f"{profile.name}_volume", mean="volume")
     match = next((p for p in (CAFFE, PROFILES["i380k"]) if volume.shape[2:] == (p.resize_height, p.resize_width)), None)
     if asked or match is None:
@@ -271,7 +271,7 @@ def _with_mean(profile: Profile, volume: Array | None, notes: list[str], *, n_cl
             f"the mean volume is {volume.shape}, and profile {profile.name!r} makes frames of "
             f"{profile.resize_height} x {profile.resize_width}"
         )
-    notes.append(f"the mean volume belongs to frames of another size than profile {profile.name}: {match.name} is used")
+    notes.append(f"the mean volume has another frame size than profile {profile.name}: profile {match.name} is used")
     return match
 
 
@@ -284,9 +284,9 @@ def _class_names(file: Path | None, n_classes: int, notes: list[str]) -> tuple[s
         return names if n_classes else ()
     if n_classes not in _LABELS:
         if n_classes:
-            notes.append(f"no class names are known for {n_classes} classes; give a file of them as `classes=`")
+            notes.append(f"there is no list of class names for {n_classes} classes; give a file of them as `classes=`")
         return ()
-    notes.append(f"{n_classes} classes: taken to be those of {_LABELS[n_classes]} (or give names as `classes=`)")
+    notes.append(f"{n_classes} classes: assumed to be those of {_LABELS[n_classes]} (or give names as `classes=`)")
     return read_class_names(LABELS / f"{_LABELS[n_classes]}.txt")
 
 

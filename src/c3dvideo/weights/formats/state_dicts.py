@@ -155,7 +155,7 @@ def from_tensorflow(variables: Mapping[str, Array], *, rows: Pool5Order = "hwc")
         arrays=_in_order(*_channels_first(convolutions, dense, rows)),
         profile=CAFFE,
         notes=(
-            f"the rows of wd1 were taken to follow {', '.join(rows.upper())} (see --fc6-rows)",
+            f"the rows of wd1 were assumed in the order {', '.join(rows.upper())} (`fc6_rows=` sets another)",
             *_unused(f"{name} {array.shape}" for name, array in by_name.items() if name not in used),
         ),
     )
@@ -261,7 +261,7 @@ def _in_order(convolutions: Pairs, dense: Pairs) -> dict[str, Array]:
     """Our names for layers that are in order but have no names."""
     if len(convolutions) not in CONVOLUTIONS or len(dense) not in (2, 3):
         raise WeightsError(
-            f"{len(convolutions)} convolutions and {len(dense)} fully connected layers are no C3D; it has 8 (the "
+            f"{len(convolutions)} convolutions and {len(dense)} fully connected layers are no C3D; expected 8 (the "
             "network of the depth study 5) and 3, or 2 when the last layer was left out"
         )
     names = (*CONVOLUTIONS[len(convolutions)], *DENSE)
