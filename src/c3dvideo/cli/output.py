@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 # Arguments of the library whose flag has another name.
-OTHER_NAMES = {"layers": "layer", "batch_clips": "batch_size"}
+OTHER_NAMES = {"layers": "layer", "batch_clips": "batch_size", "names": "only"}
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)=([^`]*)`")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
