@@ -22,6 +22,7 @@ Damaged = Literal["error", "keep"]
 Pool5 = Literal["ceil", "symmetric", "floor"]
 Filler = Literal["gaussian", "xavier"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+PrecisionChoice = Literal["auto", "fp32", "tf32", "bf16", "fp16"]  # auto: fp16 on a GPU, fp32 on a CPU
 EngineName = Literal["auto", "direct", "winograd"]
 StoredPrecision = Literal["fp32", "fp16"]
 Pool5Order = Literal["hwc", "chw"]  # the order in which fc6 of an imported file reads pool5

@@ -181,3 +181,35 @@ def test_predict_with_a_probe(here: Path, run: Run) -> None:
     assert code == 0
     assert [rank["label"] for rank in prediction["top"]] == ["still", "moving"]
     assert prediction["top"][0]["score"] == pytest.approx(-prediction["top"][1]["score"])
+
+
+def test_a_wrong_path_answers_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom c3dvideo import cli\n"
+        "sys.argv = ['c3dvideo', sys.argv[1], 'nope', '--out', 'out'][: 3 if sys.argv[1] == 'predict' else None]\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
+    )
+    for command in ("extract", "predict"):
+        done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, check=True)
+        assert (done.stdout, done.stderr) == ("2 False\n", "c3dvideo: no such file or folder: 'nope'\n")
+
+
+def test_features_of_the_default_weights_come_with_a_word_of_caution(here: Path, run: Run) -> None:
+    code, _, err = run("extract", "videos/a.mp4", "--out", "out", "--device", "cpu")
+    assert code == 0
+    assert err.splitlines()[0].startswith(
+        "these features come from the default weights, which were trained on generated "
+    )
+    assert err.splitlines()[0].endswith("for the 4,096 of the paper extract with `--weights sports1m`")
+
+
+def test_partial_videos_are_listed_apart(here: Path, run: Run, moving_square: Write) -> None:
+    path = moving_square(here / "videos" / "cut.ts", n_frames=60, height=48, width=64)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3 + 50])
+    options = ["--out", "out", "--weights", "weights", "--clip-length", "8", "--damaged", "keep"]
+    code, out, err = run("extract", "videos", *options)
+    assert code == 3
+    assert out.startswith("out: 3 videos done, 0 already there, 1 failed, 1 partial\n")
+    assert [line.partition(":")[0] for line in err.splitlines()[1:]] == [
+        "failed (decode)", "partial", "1 failed, 1 partial; all in out/failures.jsonl"
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,5 +117,38 @@ def test_a_probe_of_other_features_is_refused(videos: Path, tmp_path: Path, tiny
         predict([videos], weights=tiny_network, probe=make_probe(16, "fc6", **settings), plan=plan)
     with pytest.raises(UsageError, match=r"fitted on fc6 \(4096 numbers\), these features are fc6 \(16 numbers\)"):
         predict([videos], weights=tiny_network, probe=make_probe(4096, "fc6"), plan=PLAN)
-    with pytest.raises(UsageError, match="the probe also takes idt, tables that lay beside the features"):
+    with pytest.raises(UsageError, match="the probe was also fitted on idt, tables beside its features"):
         predict([videos], weights=tiny_network, probe=make_probe(16, "fc6", "idt"), plan=PLAN)
+
+
+def test_the_plan_and_the_crops_are_those_of_the_probe(videos: Path, tmp_path: Path, tiny_network: C3D) -> None:
+    plan = ClipPlan(clip_length=8, stride_frames=4)
+    settings = extract([videos], tmp_path / "out", weights=tiny_network, plan=plan, crops="five").settings
+    probe = make_probe(16, "fc6", **settings)
+
+    def starts(**options: Any) -> list[int]:
+        (prediction, _) = predict([videos], weights=tiny_network, probe=probe, **options).predictions
+        return [clip.start_frame for clip in prediction.timeline]
+
+    assert starts() == [0, 4, 8]
+    assert starts(plan=plan, crops="five") == [0, 4, 8]
+    with pytest.raises(UsageError, match=r"plan.stride_frames is 4 there and 8 here"):
+        starts(plan_changes={"stride_frames": 8})
+    with pytest.raises(UsageError, match=r"crops is 'five' there and 'ten' here"):
+        starts(crops="ten")
+
+
+def test_single_values_of_the_plan_can_be_changed(videos: Path, tiny_network: C3D) -> None:
+    changes = {"clip_length": 8, "stride_frames": 3}
+    (prediction, _) = predict([videos], weights=tiny_network, plan_changes=changes).predictions
+    assert [clip.start_frame for clip in prediction.timeline] == [0, 3, 6, 9]
+
+
+def test_where_the_classes_come_from_is_noted(videos: Path, tiny_network: C3D) -> None:
+    notes: list[str] = []
+    predict([videos / "a.mp4"], weights=tiny_network, plan=PLAN, note=notes.append)
+    assert notes[1] == (
+        "5 classes, those that the weights were trained on: a, b, c and 2 more; choose others with `probe=`"
+    )
+    predict([videos / "a.mp4"], note=notes.append)
+    assert notes[3].startswith("8 classes of generated clips, those that the weights were trained on: rolling ball, ")

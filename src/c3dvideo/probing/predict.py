@@ -10,21 +10,22 @@ With a probe they are the probe's scores of the video's descriptor, and of each 
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from c3dvideo.choices import Crops, Damaged, EngineName, Precision
+from c3dvideo.choices import Crops, Damaged, EngineName, PrecisionChoice
 from c3dvideo.errors import UsageError
 from c3dvideo.features.activations import VideoActivations
 from c3dvideo.features.decoding import STALL_SECONDS
+from c3dvideo.features.default_weights import note_on_default_weights
 from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.store import Failure, descriptor
 from c3dvideo.network.c3d import C3D
-from c3dvideo.probing.descriptors import Part, clip_vectors, unit_rows
+from c3dvideo.probing.descriptors import Part, clip_vectors, some, unit_rows
 from c3dvideo.progress import progress
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import Profile
@@ -83,10 +84,11 @@ def predict(
     probe: "Probe | str | Path | None" = None,
     top: int = 5,
     plan: ClipPlan | None = None,
-    crops: Crops = "centre",
+    plan_changes: Mapping[str, Any] | None = None,
+    crops: Crops | None = None,
     profile: Profile | str | None = None,
     device: str = "auto",
-    precision: Precision = "fp32",
+    precision: PrecisionChoice = "auto",
     engine: EngineName = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
@@ -96,7 +98,9 @@ def predict(
 ) -> Predictions:
     """The classes of every video of `inputs`; arguments are those of `extract`.
 
-    probe: a probe or its file, in place of the network's own last layer. top: number of classes to name per video.
+    probe: a probe or its file, in place of the network's own last layer. top: how many classes to list per video.
+    plan, crops: None takes those of the features that the probe was fitted on. plan_changes: single values of the plan,
+        as in {"stride_frames": 8}.
     Raises UsageError for a probe that was fitted on other features.
 
     >>> found = predict(["my_videos/waving_flag/waving_flag_000.mp4"], probe="probe.npz", top=1)
@@ -112,14 +116,15 @@ def predict(
     tables = [part.layer for part in parts if not part.settings and not re.match(r"(conv|pool|fc)\d|prob$", part.layer)]
     if tables:
         raise UsageError(
-            f"the probe also takes {' and '.join(tables)}, tables that lay beside the features it was fitted on; from "
-            "videos alone it cannot be told. Score stored features and tables with: c3dvideo probe score"
+            f"the probe was also fitted on {' and '.join(tables)}, tables beside its features, which videos alone do "
+            "not give; score stored features and tables with `c3dvideo probe score`"
         )
+    fitted = next((part.settings for part in parts if part.settings), {})
     extractor = Extractor(
         weights,
         layers=["prob"] if scorer is None else scorer.layers,
-        plan=plan,
-        crops=crops,
+        plan=_plan(plan, plan_changes, fitted),
+        crops=crops or fitted.get("crops", "centre"),
         profile=profile,
         device=device,
         precision=precision,
@@ -132,6 +137,9 @@ def predict(
     note(str(extractor))
     if scorer is not None:
         _check_probe(scorer, extractor)
+    default = note_on_default_weights(extractor.settings)
+    if about := default if scorer is not None else _about_classes(extractor, are_default=default is not None):
+        note(about)
     found: dict[str, Prediction] = {}
     failures: dict[str, Failure] = {}
     with progress("predicting", unit="clips") as bar:
@@ -144,6 +152,24 @@ def predict(
         predictions=tuple(found[source.name] for source in sources if source.name in found),
         failures=tuple(failures[source.name] for source in sources if source.name in failures),
     )
+
+
+def _plan(plan: ClipPlan | None, changes: Mapping[str, Any] | None, fitted: Mapping[str, Any]) -> ClipPlan | None:
+    """The plan to use: the given one, else that of a probe's features, with the changes; None is the network's own."""
+    if plan is None and "plan" in fitted:
+        plan = ClipPlan(**fitted["plan"])
+    if changes:
+        plan = replace(plan or ClipPlan(), **changes)
+    return plan
+
+
+def _about_classes(extractor: Extractor, *, are_default: bool) -> str:
+    """One line that says where the classes come from."""
+    names = extractor.network.classes
+    shown = f": {some(names)}" if names else ", without names"
+    n_classes = math.prod(extractor.network.layer_shape("prob"))
+    generated = " of generated clips" * are_default
+    return f"{n_classes} classes{generated}, those that the weights were trained on{shown}; choose others with `probe=`"
 
 
 def _load_probe(path: str | Path) -> "Probe":
