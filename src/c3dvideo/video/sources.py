@@ -169,7 +169,8 @@ def _kind(name: str) -> str:
 
 def _counted(left_out: Counter[str]) -> str:
     n_kinds, n_files = 6, left_out.total()
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common(n_kinds))
+    ordered = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in ordered[:n_kinds])
     others = f", and {len(left_out) - n_kinds} other kinds" if len(left_out) > n_kinds else ""
     return f"{n_files:,} {'file that is no video' if n_files == 1 else 'files that are no videos'}: {kinds}{others}"
 
