@@ -73,9 +73,9 @@ def test_cut_short(missing: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (number(5, 3) + packed(6, b"\0" * 8), r"says it is \(1, 1, 1, 1, 3\) but has 2 numbers"),
+        (number(5, 3) + packed(6, b"\0" * 8), r"a blob of shape \(1, 1, 1, 1, 3\) has 2 numbers"),
         (number(5, 3) + packed(6, b"\0" * 7), "7 bytes, not a multiple of 4"),
-        (number(5, 3), "but has 0 numbers"),
+        (number(5, 3), "has 0 numbers"),
         (b"\x0b", "wire type 3"),
         (b"\x08" + b"\xff" * 11, "longer than 64 bits"),
         (b"\x08\xff", "is incomplete"),

@@ -7,13 +7,11 @@ A pickle is a program. These readers allow only the few functions that rebuild a
 error that names it, except beside the state dict of a training checkpoint, where an inert object replaces it.
 """
 
-import codecs
 import pickle
 import re
 import struct
 import warnings
 import zipfile
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from c3dvideo.errors import UnsafePickleError, WeightsError
+from c3dvideo.weights.formats.pickled_arrays import KNOWN, NUMPY
 
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "network", "net", "params", "weights")
 """Keys of the state dict in training checkpoints, in order of preference."""
@@ -30,8 +29,6 @@ _DAMAGED = (
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, OSError),
     *(SystemError, MemoryError, ArithmeticError, AssertionError, ImportError, zipfile.BadZipFile, struct.error),
 )
-
-_REBUILDERS: dict[str, Any] = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
 
 
 def read_torch(path: Path) -> Any:
@@ -43,12 +40,7 @@ def read_torch(path: Path) -> Any:
     """
     import torch
 
-    harmless: list[Any] = [
-        (function, f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")
-        for name, function in _REBUILDERS.items()
-    ]
-    harmless += [np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
+    harmless: list[Any] = [(found, name) for name, found in NUMPY.items()]
     try:
         with torch.serialization.safe_globals(harmless), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about a TorchScript program before it raises
@@ -95,8 +87,8 @@ class _CheckpointPickle:
         def find_class(self, module_name: str, global_name: str, /) -> Any:
             import torch
 
-            if (module_name, global_name) in _KNOWN:
-                return _KNOWN[module_name, global_name]
+            if (module_name, global_name) in KNOWN:
+                return KNOWN[module_name, global_name]
             if module_name == "torch._utils" and global_name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
                 return getattr(torch._utils, global_name)
             found = getattr(torch, global_name, None) if module_name == "torch" else None
@@ -152,25 +144,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         try:
-            return _KNOWN[module_name, global_name]
+            return KNOWN[module_name, global_name]
         except KeyError:
             raise _unsafe(self._path, f"{module_name}.{global_name}") from None
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """The bytes of latin1 text, as which Python 3 pickles bytes for Python 2. Other encodings are an error."""
-    if encoding != "latin1":
-        raise ValueError(f"text in the encoding {encoding!r}")
-    return codecs.latin_1_encode(text)[0]
-
-
-_KNOWN: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _latin1,
-    **{(f"numpy.{core}.multiarray", name): f for core in ("core", "_core") for name, f in _REBUILDERS.items()},
-}
 
 
 def _unsafe(path: Path, wanted: str) -> UnsafePickleError:
