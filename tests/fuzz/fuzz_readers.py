@@ -56,7 +56,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--inputs", type=int, default=50, help="Damaged files of every kind.")
     parser.add_argument("--seconds", type=float, default=0.0, help="Go on this long instead, whatever --inputs says.")
     parser.add_argument("--seed", type=int, default=0, help="Random seed.")
-    parser.add_argument("--limit", type=float, default=30.0, help="Seconds after which a file counts as a hang.")
+    parser.add_argument("--limit", type=float, default=60.0, help="Seconds after which a file counts as a hang.")
     parser.add_argument("--memory", type=float, default=700.0, help="MiB that reading one file may take.")
     parser.add_argument(
         "--only", default="", help="Kinds whose name matches this regular expression, or KIND:NUMBER for one input."
@@ -140,17 +140,20 @@ def _ending(status: int) -> str:
 def _read_all(kind: Kind, folder: Path, good: bytes, numbers: range, options: argparse.Namespace, pipe: Any) -> None:
     """Read every input and write its outcome; the last thing that a child does."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    for number in numbers:
-        with tempfile.TemporaryDirectory(dir=folder.parent) as case:
-            here = Path(case, "case")
-            shutil.copytree(folder, here)
-            (here / kind.mutate).write_bytes(_damaged(kind, good, options.seed, number))
-            outcome, where = _outcome(kind, here, options.memory)
-        pipe.write(json.dumps([outcome, where]) + "\n")
-        pipe.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    with tempfile.TemporaryFile() as printed:  # libraries print tracebacks that no one can catch
+        os.dup2(printed.fileno(), 2)
+        for number in numbers:
+            with tempfile.TemporaryDirectory(dir=folder.parent) as case:
+                here = Path(case, "case")
+                shutil.copytree(folder, here)
+                (here / kind.mutate).write_bytes(_damaged(kind, good, options.seed, number))
+                printed.truncate(0)
+                outcome, where = _outcome(kind, here, options.memory)
+                if b"Traceback (most recent call last)" in os.pread(printed.fileno(), 1 << 20, 0):
+                    outcome, where = "traceback", f"printed, then {outcome}"
+            pipe.write(json.dumps([outcome, where]) + "\n")
+            pipe.flush()
 
 
 def _outcome(kind: Kind, folder: Path, memory: float) -> tuple[str, str]:

@@ -354,7 +354,8 @@ def _of_videos() -> Iterator[Kind]:
             (target,) = (folder / "cache").glob("*.jsonl")
             shutil.copy(folder / "index.jsonl", target)
         frames = load_frames(read_csv(folder / "v" / "labels.csv", root=folder / "v"), CAFFE, cache=folder / "cache")
-        assert frames.clip(0, np.arange(16)).shape[0] == 16
+        n_frames = int(frames.n_frames[0])
+        assert len(frames.clip(0, np.arange(16) % n_frames)) == 16
 
     yield Kind("index of a frame cache", with_cache, "index.jsonl", use_cache, slow=True)
 

@@ -206,9 +206,8 @@ def _paths_in_csv(path: Path) -> Iterator[str]:
         columns = reader.fieldnames or []
         if "path" not in columns:
             hint = "; its separator must be a comma" if len(columns) == 1 and re.search("[;\t]", columns[0]) else ""
-            raise UsageError(
-                f"{str(path)!r} needs a column 'path'; its columns are {', '.join(columns) or 'none'}{hint}"
-            )
+            found = ", ".join(" ".join(column.split())[:60] for column in columns[:20])
+            raise UsageError(f"{str(path)!r} needs a column 'path'; its columns are {found or 'none'}{hint}")
         for row in reader:
             problem = "is empty" if not row["path"] else "holds a NUL" if "\0" in row["path"] else None
             if problem is not None:

@@ -132,7 +132,8 @@ def read_pickle(path: Path) -> Any:
     except UnsafePickleError:
         raise
     except _DAMAGED as error:
-        raise WeightsError(f"{path} is damaged or cut short, or is no pickle of arrays: {error}") from error
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path} is damaged or cut short, or is no pickle of arrays: {reason}") from error
 
 
 class _ArrayUnpickler(pickle.Unpickler):
