@@ -46,7 +46,7 @@ class VideoFeatures:
     layers: float32 by layer name: (n_clips, D) for fc6 to prob, (n_clips, C, T, H, W) for convolutions and pools, with
         an axis of views after n_clips for five and ten crops. Pooled features have one row and no axis of views.
     start_frame: int64 (n_clips,), first frame of each clip. start_seconds: float64 (n_clips,), its time stamp.
-    metadata: what can be said in JSON about source, settings and version.
+    metadata: where the video came from, the settings and the version, as JSON values.
     Raises StoreError when the parts do not belong together.
     """
 
