@@ -342,3 +342,14 @@ def test_real_clips_split_by_group(reference: Path) -> None:
         assert 0.13 < n / dataset.counts()[name] < 0.27
     lists = layouts.read_list(reference / "oracle/lists/train.lst", root=reference)
     assert len(lists.missing) == 3 and lists.classes[-1] == "9"
+
+
+def test_files_of_a_folder_that_are_no_videos_are_counted_in_one_line(tmp_path: Path) -> None:
+    for label in ("jump", "run"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "a.mp4").write_bytes(b"not read here")
+        (tmp_path / label / "notes.txt").write_text("no video")
+    assert read_dataset(tmp_path).left_out == "left out 2 files that are no videos: 2 .txt"
+    (tmp_path / "jump" / "notes.txt").unlink()
+    (tmp_path / "run" / "notes.txt").unlink()
+    assert read_dataset(tmp_path).left_out is None

@@ -59,6 +59,8 @@ def read(
     if dataset.missing:
         listed = ", ".join(dataset.missing[:3]) + (", ..." if len(dataset.missing) > 3 else "")
         note(f"{len(dataset.missing)} videos are named but missing: {listed}")
+    if dataset.left_out:
+        note(dataset.left_out)
     if dataset.shortfalls:
         note(f"fewer videos than the published data set has: {'; '.join(dataset.shortfalls)}")
     return dataset if group_pattern is None else with_groups(dataset, group_pattern)

@@ -57,6 +57,7 @@ class Dataset:
 
     missing: videos that a list names and the disk lacks. shortfalls: one line per class with fewer videos than the
     published data set, such as "Beach: 29 of 30 videos".
+    left_out: one line about the files of a folder that are no videos, or None where all are.
     """
 
     examples: tuple[Example, ...]
@@ -64,6 +65,7 @@ class Dataset:
     missing: tuple[str, ...] = ()
     root: Path = Path()
     shortfalls: tuple[str, ...] = ()
+    left_out: str | None = None
 
     def __post_init__(self) -> None:
         known = set(self.classes)

@@ -16,7 +16,7 @@ from c3dvideo.errors import DatasetError, UsageError
 from c3dvideo.files import atomic_text
 from c3dvideo.reading import ForeignFile
 from c3dvideo.reading_tables import Row, csv_rows
-from c3dvideo.video.sources import find_sources
+from c3dvideo.video.sources import Sources, find_sources
 
 
 def read_folders(root: str | Path) -> Dataset:
@@ -33,6 +33,7 @@ def read_folders(root: str | Path) -> Dataset:
     if not has_splits:
         _check_for_misspelt_split(tops)
     examples = []
+    left_out: Counter[str] = Counter()
     for top in tops:
         class_folders = sorted(f for f in top.iterdir() if f.is_dir()) if has_splits else [top]
         for folder in class_folders:
@@ -40,11 +41,12 @@ def read_folders(root: str | Path) -> Dataset:
                 found = find_sources([folder])
             except UsageError as error:
                 raise DatasetError(f"class folder {folder} has no video; remove it or add videos") from error
+            left_out += found.left_out
             split = SPLIT_NAMES[top.name.lower()] if has_splits else ""
             names = (Path(source.path).relative_to(root).as_posix() for source in found)
             examples += [Example(name, folder.name, split) for name in names]
     classes = tuple(sorted({example.label for example in examples}))
-    return Dataset(tuple(examples), classes, root=root)
+    return Dataset(tuple(examples), classes, root=root, left_out=Sources([], left_out).note())
 
 
 def _check_for_misspelt_split(tops: Sequence[Path]) -> None:

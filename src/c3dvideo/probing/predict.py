@@ -111,6 +111,8 @@ def predict(
     [(0, 16), (16, 32), (32, 48)]
     """
     sources = find_sources(inputs)
+    if left_out := sources.note():
+        note(left_out)
     scorer = _load_probe(probe) if isinstance(probe, str | Path) else probe
     parts = () if scorer is None else scorer.parts
     tables = [part.layer for part in parts if not part.settings and not re.match(r"(conv|pool|fc)\d|prob$", part.layer)]
