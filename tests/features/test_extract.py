@@ -480,7 +480,7 @@ def test_another_profile_replaces_that_of_the_weights(videos: Path, tmp_path: Pa
     assert changed.settings["profile"]["name"] == "tiny+channel_order+mean"
     one, two = (read_features(tmp_path / each / "a.mp4.npz").layers["fc6"] for each in ("out", "changed"))
     np.testing.assert_array_equal(one, two)
-    with pytest.raises(UsageError, match="pool5 rule 'symmetric' leaves 0 cells a channel"):
+    with pytest.raises(UsageError, match="pool5 rule 'symmetric' leaves 0 cells per channel"):
         extract([videos / "a.mp4"], tmp_path / "no", weights=tiny_network, profile_changes={"pool5": "symmetric"})
 
 
