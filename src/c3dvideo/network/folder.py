@@ -210,7 +210,8 @@ def assemble(
         with torch.device("meta"):
             network = kind(**architecture)
     except (TypeError, KeyError, ValueError, AttributeError, RuntimeError, UsageError) as error:
-        raise WeightsError(f"{source} describes no C3D network: {error}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # PyTorch appends its C++ stack
+        raise WeightsError(f"{source} describes no C3D network: {reason}") from error
     faults = array_faults({name: tuple(array.shape) for name, array in network.state_dict().items()}, tensors)
     if faults:
         raise WeightsError(f"{source} does not fit its network: {'; '.join(faults)}")
