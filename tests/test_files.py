@@ -5,6 +5,7 @@ import hashlib
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,13 +24,18 @@ from c3dvideo.files import (
 )
 
 
-@pytest.fixture
+@contextmanager
 def at_most_4096_bytes_per_file() -> Iterator[None]:
-    """A limit of the system on the size of a file that is written; it works for any user, as a full disk would."""
+    """A limit of the system on the size of a file that is written; it works for any user, as a full disk would.
+
+    It must end before pytest prints: the limit also holds for a log that stdout goes to.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -47,12 +53,11 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.usefixtures("at_most_4096_bytes_per_file")
 @pytest.mark.parametrize("write", [atomic_file, atomic_path, atomic_text])
 def test_a_disk_that_takes_no_more_is_one_sentence_and_nothing_is_left(tmp_path: Path, write: object) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
-    with pytest.raises(TrainingError) as raised:
+    with pytest.raises(TrainingError) as raised, at_most_4096_bytes_per_file():
         if write is atomic_path:
             with atomic_path(path, error=TrainingError) as temporary:
                 temporary.write_bytes(b"x" * 10_000)
