@@ -9,7 +9,7 @@ Networks      C3D, c3d, c3d_plain, c3d_small
 Weights       load_weights, import_weights
 Videos        read_clips, ClipPlan, Profile, PROFILES
 Features      extract, Extractor, list_features, read_features, descriptor, convert
-Classifiers   read_labelled, fit_probe, score_probe, Probe, predict
+Classifiers   read_labelled, fit_probe, score_probe, Probe, predict, VideoDescriptor
 Training      train, ClipDataset
 Errors        C3DVideoError
 
@@ -31,6 +31,7 @@ _HOMES = {
     "PROFILES": "video.preprocess",
     "Probe": "probing.probe",
     "Profile": "video.preprocess",
+    "VideoDescriptor": "probing.video_descriptor",
     "c3d": "network.c3d",
     "c3d_plain": "network.c3d",
     "c3d_small": "network.c3d",
@@ -58,6 +59,7 @@ __all__ = [
     "Extractor",
     "Probe",
     "Profile",
+    "VideoDescriptor",
     "c3d",
     "c3d_plain",
     "c3d_small",
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
     from c3dvideo.probing.predict import predict
     from c3dvideo.probing.probe import Probe, fit_probe
     from c3dvideo.probing.probe_score import score_probe
+    from c3dvideo.probing.video_descriptor import VideoDescriptor
     from c3dvideo.training.clip_dataset import ClipDataset
     from c3dvideo.training.train import train
     from c3dvideo.video.clips import ClipPlan

@@ -27,6 +27,9 @@ EngineName = Literal["auto", "direct", "winograd"]
 StoredPrecision = Literal["fp32", "fp16"]
 Pool5Order = Literal["hwc", "chw"]  # the order in which fc6 of an imported file reads pool5
 
+# What becomes of a video without descriptor (`probing.video_descriptor`).
+FailedVideos = Literal["error", "nan"]
+
 # Stored features (`features`).
 Pool = Literal["mean"]
 Format = Literal["caffe", "npy", "activitynet", "hdf5", "ucf-crime", "tall", "crops", "csv", "parquet"]
