@@ -221,7 +221,7 @@ def test_cache_outlives_a_kill_and_serves_other_data_sets(
     (cache / ".decoding/0").write_bytes(b"half a video")
     load_frames(dataset, profile, cache=cache)
     assert not (cache / ".decoding").exists()
-    monkeypatch.setattr("c3dvideo.training.frames._decode_into", None)  # nothing is decoded twice
+    monkeypatch.setattr("c3dvideo.training.frame_decoding.excerpt_frames", None)  # nothing is decoded twice
     again = load_frames(dataset, profile, cache=cache)
     assert (again.clip(1, np.arange(9)) == expected).all()
 
@@ -272,10 +272,10 @@ def test_a_full_disk_is_named(
 ) -> None:
     dataset, profile = generated(tmp_path / "v", moving_square), scratch_profile(make_settings(crop_size=32))
 
-    def full(*arguments: object) -> int:
+    def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("c3dvideo.training.frames._decode_into", full)
+    monkeypatch.setattr("c3dvideo.training.frames._append", full)
     with pytest.raises(
         StoreError, match=r"frames cannot be kept in .*cache: the disk is full\. A frame takes 5,439 bytes"
     ):

@@ -21,7 +21,7 @@ from c3dvideo.errors import C3DVideoError
 from c3dvideo.features.child_process import ChildProcess, signal_name
 from c3dvideo.features.clip_slots import ClipSlots, SlotLayout
 from c3dvideo.features.decoder_process import Decode, Done, Filled, Grant, Ready, Setup, Skip
-from c3dvideo.features.decoding import Begun, DecodeSettings, End, Failed
+from c3dvideo.features.decoding import Begun, End, Failed, ReadSettings
 from c3dvideo.features.timings import Timings
 from c3dvideo.video.resize import compiled_loop
 from c3dvideo.video.sources import Source
@@ -55,7 +55,7 @@ class Manager:
     def __init__(
         self,
         sources: Iterator[Source | None],
-        settings: DecodeSettings,
+        settings: ReadSettings,
         layout: SlotLayout,
         slots: ClipSlots,
         inbox: Inbox,

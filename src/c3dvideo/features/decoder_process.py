@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from c3dvideo.features.clip_slots import ClipSlots, SlotLayout
-from c3dvideo.features.decoding import Activity, DecodeSettings, decode
+from c3dvideo.features.decoding import Activity, ReadSettings, decode
 from c3dvideo.features.timings import Timings
 from c3dvideo.video.reader import Clip
 from c3dvideo.video.sources import Source
@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1
 class Setup:
     """How to read videos, and which counter of the shared memory belongs to this decoder."""
 
-    settings: DecodeSettings
+    settings: ReadSettings
     layout: SlotLayout
     number: int
 

@@ -28,7 +28,7 @@ import numpy as np
 from c3dvideo.features.clip_slots import ClipSlots, Pixels, SlotLayout
 from c3dvideo.features.decoder_manager import SECONDS_UNTIL_NEXT_TRY, Inbox, Manager, Message, Over
 from c3dvideo.features.decoder_process import Filled
-from c3dvideo.features.decoding import Activity, DecodeSettings, decode
+from c3dvideo.features.decoding import Activity, ReadSettings, decode
 from c3dvideo.features.timings import Timings
 from c3dvideo.video.reader import Clip
 from c3dvideo.video.sources import Source
@@ -61,7 +61,7 @@ def slots_needed(batch_clips: Sequence[int], n_views: int, n_decoders: int) -> i
 
 def open_decoders(
     sources: Iterable[Source | None],
-    settings: DecodeSettings,
+    settings: ReadSettings,
     *,
     n_decoders: int,
     n_slots: int,
@@ -80,7 +80,7 @@ class InProcessDecoder:
     """The same messages, decoded by whoever reads them: for debugging, and where processes cannot be started."""
 
     def __init__(
-        self, sources: Iterable[Source | None], settings: DecodeSettings, *, n_slots: int, timings: Timings
+        self, sources: Iterable[Source | None], settings: ReadSettings, *, n_slots: int, timings: Timings
     ) -> None:
         self.clips: Pixels = np.empty((n_slots, *settings.clip_shape), np.uint8)
         self._sources = sources
@@ -127,7 +127,7 @@ class Decoders:
     def __init__(
         self,
         sources: Iterable[Source | None],
-        settings: DecodeSettings,
+        settings: ReadSettings,
         *,
         n_decoders: int,
         n_slots: int,

@@ -8,6 +8,7 @@ This runs in decoder processes, which must start fast: neither this module nor w
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -108,21 +109,35 @@ class Activity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeSettings:
-    """How every video of a run is read; must survive pickling.
+class ReadSettings(ABC):
+    """What all decoders of a run do with a video; must survive pickling, and be found without importing torch.
 
     check: finds out what is known of a video, calling its second argument as it gets on; None checks nothing.
     stall_seconds: how long a video may go without progress. memory_bytes: the most that a decoder may allocate.
-    read: what makes the clips.
     """
+
+    stall_seconds: float = STALL_SECONDS
+    memory_bytes: int = MEMORY_BYTES
+    check: Check | None = None
+
+    @property
+    @abstractmethod
+    def clip_shape(self) -> tuple[int, ...]:
+        """The shape of the pixels of every clip."""
+
+    @abstractmethod
+    def reader(self, source: Source, step: Callable[[], None]) -> Reader:
+        """What makes the clips of one video. step: called for progress that `Reader.n_frames` does not count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeSettings(ReadSettings):
+    """Videos are cut into clips of network input. read: what makes the clips."""
 
     plan: ClipPlan
     profile: Profile
     views: tuple[View, ...]
     damaged: Damaged = "error"
-    stall_seconds: float = STALL_SECONDS
-    memory_bytes: int = MEMORY_BYTES
-    check: Check | None = None
     read: Callable[..., Reader] = field(default=read_clips)
 
     @property
@@ -130,8 +145,19 @@ class DecodeSettings:
         """(views, channels, frames, height, width) of one clip."""
         return len(self.views), 3, self.plan.clip_length, self.profile.crop_size, self.profile.crop_size
 
+    def reader(self, source: Source, step: Callable[[], None]) -> Reader:
+        """The clips that the plan makes of the video."""
+        return self.read(
+            source.path,
+            plan=self.plan,
+            profile=self.profile,
+            views=self.views,
+            damaged=self.damaged,
+            stall_seconds=self.stall_seconds,
+        )
 
-def decode(source: Source, settings: DecodeSettings, activity: Activity) -> Iterator[Begun | Clip | End | Failed]:
+
+def decode(source: Source, settings: ReadSettings, activity: Activity) -> Iterator[Begun | Clip | End | Failed]:
     """The messages of one video; no exception that the video causes leaves this function."""
     activity.reader, started = None, time.perf_counter()
     try:
@@ -140,14 +166,7 @@ def decode(source: Source, settings: DecodeSettings, activity: Activity) -> Iter
         yield Begun(checked)
         if checked.is_stored:
             return
-        reader = settings.read(
-            source.path,
-            plan=settings.plan,
-            profile=settings.profile,
-            views=settings.views,
-            damaged=settings.damaged,
-            stall_seconds=settings.stall_seconds,
-        )
+        reader = settings.reader(source, activity.step)
         activity.reader = reader
         yield from reader
         yield End(reader.fps, reader.n_frames, reader.damage)
@@ -161,7 +180,7 @@ def _stage(error: Exception) -> str:
     return "read" if isinstance(error, OSError) or isinstance(error.__cause__, OSError) else "decode"
 
 
-def _message(error: Exception, source: Source, settings: DecodeSettings) -> str:
+def _message(error: Exception, source: Source, settings: ReadSettings) -> str:
     if isinstance(error, C3DVideoError):
         return str(error)
     if isinstance(error, MemoryError):

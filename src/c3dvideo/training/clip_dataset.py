@@ -37,7 +37,8 @@ class ClipDataset(TorchDataset[tuple[Tensor, int]]):
         `network.mean_volume`, where the profile subtracts one; without it nothing is subtracted.
     pixels: yield uint8 (T, 3, H, W) of whole resized frames in the profile's channel order, for augmentation of your
         own. Otherwise items are network input, float32 (3, T, size, size), at the centre crop.
-    cache: folder for decoded frames, which runs can share; None decodes at every access. workers: threads that decode.
+    cache: folder for decoded frames, which runs can share; None decodes at every access. workers: processes that
+        decode into the cache; 0 decodes in this one.
     Attributes: `classes`, the names in the order of the class indices; `problems`, why a video was left out, by path.
     Raises DatasetError when there is no clip, StoreError when the cache cannot be written.
 

@@ -20,7 +20,8 @@ from c3dvideo.network.c3d import C3D
 from c3dvideo.progress import track
 from c3dvideo.training.augment import Normalise, centre_batch
 from c3dvideo.training.forward import fast_logits
-from c3dvideo.training.frames import Frames, stored_size
+from c3dvideo.training.frame_decoding import stored_size
+from c3dvideo.training.frames import Frames
 from c3dvideo.training.sampling import (
     ClipSamples,
     Ints,

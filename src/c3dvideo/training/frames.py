@@ -18,15 +18,16 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from c3dvideo.datasets.examples import Dataset, Example
-from c3dvideo.errors import C3DVideoError, DatasetError, DecodeError, StoreError
+from c3dvideo.errors import DatasetError, DecodeError, StoreError
+from c3dvideo.features.decoding import End, Failed
 from c3dvideo.files import atomic_file, os_reason
-from c3dvideo.parallel import in_parallel
 from c3dvideo.reading import ForeignFile, read_json_lines
+from c3dvideo.training.frame_decoding import Excerpt, FrameSettings, decode_excerpts, excerpt_frames, stored_size
 from c3dvideo.training.sampling import Ints, Pixels
 from c3dvideo.video.content import content_sha256
 from c3dvideo.video.preprocess import Profile
@@ -69,8 +70,8 @@ class Frames:
     def _decode(self, example: int, indices: Ints) -> Pixels:
         wanted, found = set(indices.tolist()), {}
         last = int(indices.max())
-        labelled = self.dataset.examples[example]
-        for index, pixels in enumerate(_frames_of(self.dataset.source(labelled), self.profile, _span(labelled))):
+        excerpt = _excerpt(self.dataset, self.dataset.examples[example])
+        for index, pixels in enumerate(excerpt_frames(excerpt, self.profile)):
             if index in wanted:
                 found[index] = pixels
             if index == last:
@@ -86,12 +87,13 @@ def load_frames(
     profile: Profile,
     *,
     cache: str | Path | None = None,
-    workers: int = 1,
+    workers: int = 0,
     description: str = "frames",
 ) -> Frames:
     """The frames of every example; those that cannot be read are in `problems`.
 
-    cache: folder for decoded frames; None stores none. workers: threads that decode.
+    cache: folder for decoded frames; None stores none. workers: processes that decode; 0 decodes in this process. A
+        video that crashes its process, or makes no progress, costs that video and no other.
     Raises DatasetError if no video can be read, StoreError if the cache cannot be written.
     """
     from c3dvideo.features.claims import FolderLocks
@@ -116,11 +118,6 @@ def load_frames(
     return frames
 
 
-def stored_size(profile: Profile) -> tuple[int, int]:
-    """Height and width of the stored frames: resized, and cut to the centre if resizing keeps the aspect ratio."""
-    return profile.resize_height, profile.resize_width
-
-
 def _fill(dataset: Dataset, profile: Profile, folder: Path, *, workers: int, description: str) -> Frames:
     """Decode what the cache lacks. Frames are written before their index line, so that every line is valid."""
     resizing = {k: v for k, v in asdict(profile).items() if k in ("channel_order", "interpolation") or "resize" in k}
@@ -133,7 +130,6 @@ def _fill(dataset: Dataset, profile: Profile, folder: Path, *, workers: int, des
     keys, problems = _keys(dataset)
     failures: dict[str, str] = {}
     todo = {key: example for key, example in zip(keys, dataset.examples, strict=True) if key and key not in known}
-    order = list(todo)
     with (
         _scratch(folder) as scratch,
         memory.open("r+b" if memory.exists() else "w+b") as pixels,
@@ -141,23 +137,36 @@ def _fill(dataset: Dataset, profile: Profile, folder: Path, *, workers: int, des
     ):
         pixels.truncate(used * frame_bytes)
         pixels.seek(used * frame_bytes)
-        jobs = [(dataset.source(e), profile, _span(e), scratch / str(n)) for n, e in enumerate(todo.values())]
-        for number, result in in_parallel(_decode_into, jobs, workers=workers, description=f"decoding {description}"):
-            key = order[number]
-            if isinstance(result, C3DVideoError):
-                failures[key] = str(result)
-                jobs[number][3].unlink(missing_ok=True)
+        excerpts = [_excerpt(dataset, example, key=key) for key, example in todo.items()]
+        settings = FrameSettings(profile=profile)
+        for excerpt, content in decode_excerpts(
+            excerpts, settings, n_decoders=workers, description=f"decoding {description}"
+        ):
+            # Blocks of several videos arrive in turn, and the frames of one video must lie together.
+            decoded = scratch / hashlib.sha256(excerpt.name.encode()).hexdigest()
+            if isinstance(content, np.ndarray):
+                with decoded.open("ab") as file:
+                    file.write(content.data)
                 continue
-            with jobs[number][3].open("rb") as decoded:
-                shutil.copyfileobj(decoded, pixels, 1 << 22)
-            jobs[number][3].unlink()
-            pixels.flush()
-            known[key] = {"key": key, "offset": used, "n_frames": result}
-            lines.write(json.dumps(known[key]) + "\n")
-            lines.flush()
-            used += result
+            if isinstance(content, Failed):
+                failures[excerpt.name] = content.message
+            else:
+                _append(decoded, pixels, content.n_frames * frame_bytes)
+                known[excerpt.name] = {"key": excerpt.name, "offset": used, "n_frames": content.n_frames}
+                lines.write(json.dumps(known[excerpt.name]) + "\n")
+                lines.flush()
+                used += content.n_frames
+            decoded.unlink(missing_ok=True)
     problems |= {e.path: failures[key] for e, key in zip(dataset.examples, keys, strict=True) if key in failures}
     return Frames(dataset, profile, [known.get(key) if key else None for key in keys], problems, memory)
+
+
+def _append(decoded: Path, pixels: BinaryIO, n_bytes: int) -> None:
+    """Move the first `n_bytes` of a decoded video to the end of the cache; the rest of its last block is unused."""
+    with decoded.open("r+b") as file:
+        file.truncate(n_bytes)
+        shutil.copyfileobj(file, pixels, 1 << 22)
+    pixels.flush()
 
 
 @contextmanager
@@ -184,11 +193,11 @@ def _keys(dataset: Dataset) -> tuple[list[str], dict[str, str]]:
             except DecodeError as error:
                 hashes[source] = ""
                 problems[example.path] = str(error)
-    spans = ("{}-{}".format(*_span(example)) for example in dataset.examples)
-    keys = [
-        hashes[dataset.source(e)] and f"{hashes[dataset.source(e)]}:{s}"
-        for e, s in zip(dataset.examples, spans, strict=True)
-    ]
+    keys = []
+    for example in dataset.examples:
+        excerpt = _excerpt(dataset, example)
+        content = hashes[dataset.source(example)]
+        keys.append(content and f"{content}:{excerpt.start_seconds}-{excerpt.end_seconds}")
     return keys, problems
 
 
@@ -228,61 +237,31 @@ def _is_entry(entry: dict[str, Any], n_stored: int) -> bool:
 def _measure(
     dataset: Dataset, profile: Profile, *, workers: int, description: str
 ) -> tuple[list[dict[str, Any] | None], dict[str, str]]:
-    distinct = list(dict.fromkeys((dataset.source(e), _span(e)) for e in dataset.examples))
-    counts: dict[tuple[Path, tuple[float, float]], int] = {}
-    failures: dict[tuple[Path, tuple[float, float]], str] = {}
-    jobs = [(source, profile, span) for source, span in distinct]
-    for number, result in in_parallel(_count, jobs, workers=workers, description=f"counting {description}"):
-        if isinstance(result, C3DVideoError):
-            failures[distinct[number]] = str(result)
-        else:
-            counts[distinct[number]] = result
+    excerpts = [_excerpt(dataset, example) for example in dataset.examples]
+    ended: dict[Excerpt, End | Failed] = {}
+    for excerpt, content in decode_excerpts(
+        list(dict.fromkeys(excerpts)),
+        FrameSettings(profile=profile, count_only=True),
+        n_decoders=workers,
+        description=f"counting {description}",
+    ):
+        assert not isinstance(content, np.ndarray)
+        ended[excerpt] = content
     entries: list[dict[str, Any] | None] = []
     problems = {}
-    for example in dataset.examples:
-        job = (dataset.source(example), _span(example))
-        entries.append({"n_frames": counts[job]} if job in counts else None)
-        if job in failures:
-            problems[example.path] = failures[job]
+    for example, excerpt in zip(dataset.examples, excerpts, strict=True):
+        end = ended[excerpt]
+        entries.append({"n_frames": end.n_frames} if isinstance(end, End) else None)
+        if isinstance(end, Failed):
+            problems[example.path] = end.message
     return entries, problems
 
 
-def _decode_into(job: tuple[Path, Profile, tuple[float, float], Path]) -> int:
-    source, profile, span, target = job
-    n_frames = 0
-    with target.open("wb") as file:
-        for frame in _frames_of(source, profile, span):
-            file.write(frame.tobytes())
-            n_frames += 1
-    return n_frames
-
-
-def _count(job: tuple[Path, Profile, tuple[float, float]]) -> int:
-    return sum(1 for _ in _frames_of(*job))
-
-
-def _frames_of(source: Path, profile: Profile, span: tuple[float, float]) -> Iterator[Pixels]:
-    """Resized frames (3, H, W) in [start, end) seconds; raises DecodeError if there are none."""
-    from c3dvideo.video.decode import open_video
-    from c3dvideo.video.preprocess import resize_frame
-
-    height, width = stored_size(profile)
-    start, end = span
-    n_frames = 0
-    with open_video(source, channel_order=profile.channel_order) as video:
-        for frame in video.frames():
-            if frame.seconds < start or frame.seconds >= end:
-                continue
-            picture = resize_frame(frame.picture, profile)
-            top, left = (picture.shape[1] - height) // 2, (picture.shape[2] - width) // 2
-            n_frames += 1
-            yield np.ascontiguousarray(picture[:, top : top + height, left : left + width])
-    if not n_frames:
-        raise DecodeError(f"no frame is shown from {start} s to {end} s; expected times inside the video")
-
-
-def _span(example: Example) -> tuple[float, float]:
-    return (
-        -np.inf if example.start_seconds is None else example.start_seconds,
-        np.inf if example.end_seconds is None else example.end_seconds,
+def _excerpt(dataset: Dataset, example: Example, *, key: str = "") -> Excerpt:
+    path = str(dataset.source(example))
+    return Excerpt(
+        path=path,
+        name=key or path,
+        start_seconds=-np.inf if example.start_seconds is None else example.start_seconds,
+        end_seconds=np.inf if example.end_seconds is None else example.end_seconds,
     )

@@ -20,7 +20,7 @@ from c3dvideo.network.c3d import C3D
 from c3dvideo.training.augment import Normalise, centre_batch, train_batch
 from c3dvideo.training.clip_loaders import Clips, add_probabilities, centre_crop, mean_probabilities
 from c3dvideo.training.forward import fast_logits
-from c3dvideo.training.frames import stored_size
+from c3dvideo.training.frame_decoding import stored_size
 from c3dvideo.training.lightning_api import LightningModule
 from c3dvideo.training.optim import learning_rate_factor, make_optimizer, moving_average
 from c3dvideo.training.run_folder import LAST
