@@ -3,9 +3,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Tools that audit and describe the environment stay out of it, and are installed by the verbs that need them.
+TOOLS := build/release-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench docs
+.PHONY: help install demo test check format bench docs audit release
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,3 +43,18 @@ bench: install  ## measure this machine: ours against every peer that installs h
 docs: install  ## regenerate the pages that come from the code, and build the site in build/site, offline
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(TOOLS)/.installed: pyproject.toml constraints.txt
+	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check "pip>=25.1"
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group release
+	touch $@
+
+audit: install $(TOOLS)/.installed  ## look up known vulnerabilities of all dependencies; needs a network
+	$(BIN)/python release/audit.py $(TOOLS)/bin/pip-audit
+
+release: install $(TOOLS)/.installed  ## build sdist, wheel, bill of materials (SBOM) and list of licences into dist
+	rm -rf dist
+	$(TOOLS)/bin/python -m build --outdir dist
+	$(BIN)/python release/sbom.py $(TOOLS)/bin/cyclonedx-py dist
+	$(BIN)/python release/dependencies.py

@@ -10,7 +10,7 @@ import yaml
 import c3dvideo
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("help", "install", "demo", "test", "check", "format", "bench", "docs")
+VERBS = ("help", "install", "demo", "test", "check", "format", "bench", "docs", "audit", "release")
 
 
 def make_targets() -> set[str]:

@@ -146,7 +146,7 @@ def _compile(command: list[str], messages: Path, seconds: float) -> None:
         # Messages go to a file: a pipe would be held open by any process that outlives the compiler. The session of
         # its own makes one group of all that the compiler starts (cc1plus, as, ld, a ccache), to be killed as one.
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - the compiler found on the path, with options and files of our own
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         except OSError as error:

@@ -35,7 +35,7 @@ class ChildProcess:
             program = _PROGRAM.format(
                 path=sys.path, module=module, function=name, ours=theirs.fileno(), passed_on=descriptor
             )
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - this Python, with a program of our own
                 [os.fsdecode(get_executable()), "-c", program],
                 pass_fds=(theirs.fileno(), descriptor),
                 stdin=subprocess.DEVNULL,

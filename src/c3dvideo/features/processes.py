@@ -339,7 +339,7 @@ def serve(connection_descriptor: int, slots_descriptor: int) -> None:
 def _compute_here(line: "_Line", slots: ClipSlots) -> Share:
     line.send(_Started())
     setup: _Setup = line.receive()
-    extractor: Extractor = pickle.loads(setup.extractor).on(setup.device)
+    extractor: Extractor = pickle.loads(setup.extractor).on(setup.device)  # noqa: S301 - from the parent, over its socket
     if extractor.device.type == "cuda":
         torch.cuda.set_device(extractor.device)  # else every process would also take memory of the first GPU
     else:

@@ -28,7 +28,7 @@ def url_state(url: str, *, seconds: float) -> dict[str, Any] | None:
         return None
     shown = url.partition("?")[0].rpartition("@")[2]  # without what is secret: password and query
     try:
-        with urllib.request.urlopen(_question(url), timeout=seconds) as answer:
+        with urllib.request.urlopen(_question(url), timeout=seconds) as answer:  # noqa: S310 - only _PROTOCOLS come here
             headers = answer.headers
     except urllib.error.HTTPError as error:
         error.close()
@@ -54,4 +54,5 @@ def _question(url: str) -> urllib.request.Request:
     headers = {"User-Agent": f"c3dvideo/{__version__}"}
     if user:
         headers["Authorization"] = "Basic " + base64.b64encode(unquote(user).encode()).decode()
-    return urllib.request.Request(urlunsplit(parts._replace(netloc=host, fragment="")), method="HEAD", headers=headers)
+    address = urlunsplit(parts._replace(netloc=host, fragment=""))
+    return urllib.request.Request(address, method="HEAD", headers=headers)  # noqa: S310 - only _PROTOCOLS come here
