@@ -62,3 +62,7 @@ Classifier = Literal["svm", "network"]
 PublishedSplits = Literal["ucf101", "hmdb51"]
 MapMethod = Literal["tsne", "pca"]
 PostProcessing = Literal["none", "centre"]  # of descriptors before they are compared
+
+# Search.
+SearchKind = Literal["clips", "videos"]
+VectorKind = Literal["features", "directions"]  # of a clip in an index: as stored, or as it is compared

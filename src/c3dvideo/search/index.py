@@ -1,0 +1,372 @@
+"""An index: the clips of a folder of features as rows of a LanceDB database, in a folder or in object storage.
+
+    index = Index.open("my.db")                     # or "s3://bucket/my.db"
+    index.n_clips, index.layer, index.dimensions
+    index.search(vector, top=5)                     # the nearest clips: video, start_seconds, end_seconds, score
+    index.clips("sub/a.mp4").vectors                # float32 (n_clips, D)
+
+`c3dvideo.search.build_index` makes an index; docs/search.md describes its tables. An open index always shows what is
+stored now: every call first looks whether somebody has changed the database.
+"""
+
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from c3dvideo.choices import SearchKind, VectorKind
+from c3dvideo.errors import StoreError, UsageError
+from c3dvideo.extras import require_extra
+from c3dvideo.probing.descriptors import Array, some
+from c3dvideo.search.vector_space import VectorSpace, unpack_space
+
+FORMAT = 1
+ABOUT = "about"
+_SPANS = ("part", "position", "start_seconds", "end_seconds", "label")
+# How many partitions of an approximate index are searched, and how many candidates are then compared exactly.
+N_PROBES = 32
+REFINE = 10
+
+
+@dataclass(frozen=True)
+class IndexedVideo:
+    """One video of an index. start_seconds of its first clip, end_seconds of its last; label: None without one."""
+
+    video: str
+    n_clips: int
+    start_seconds: float
+    end_seconds: float
+    label: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ClipTable:
+    """Clips of an index as arrays of one length, in the order of videos and time.
+
+    video: str (n,). start_seconds, end_seconds: float64 (n,). label: str or None (n,). vectors: float32 (n, D).
+    """
+
+    video: Array
+    start_seconds: Array
+    end_seconds: Array
+    label: Array
+    vectors: Array
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """One clip or video near a vector. score: the cosine of the centred and whitened vectors, -1 to 1."""
+
+    video: str
+    start_seconds: float
+    end_seconds: float
+    score: float
+
+
+class Index:
+    """An open index.
+
+    settings: of the features, from their manifest. layer: which of their layers is indexed. fingerprint: of the folder
+    of features. width: how many numbers a clip of these features has. dimensions: how many are stored, fewer than
+    `width` after a PCA.
+    """
+
+    def __init__(self, db: str | Path, connection: Any, about: Mapping[str, Any]) -> None:
+        """Take an open connection; use `Index.open`."""
+        self.db = str(db)
+        self._connection = connection
+        self.about = about
+        self.settings: Mapping[str, Any] = about["settings"]
+        self.layer: str = about["layer"]
+        self.fingerprint: str = about["fingerprint"]
+        self.width: int = about["width"]
+        self._seen: tuple[int, int] | None = None
+        self.generation: Mapping[str, Any] = {}
+        self.space: VectorSpace
+        self._rows: dict[str, Mapping[str, Any]] = {}
+        self._video_directions: Array | None = None
+
+    @classmethod
+    def open(cls, db: str | Path) -> "Index":
+        """The index in a folder or at a URI; raises StoreError when there is none, or one of another format."""
+        require_extra("search")
+        if is_local(db) and not Path(str(db)).is_dir():
+            raise StoreError(f"there is no index {db}; make one with `c3dvideo index FEATURES --db {db}`")
+        with database(db):
+            connection = connect(db)
+            if ABOUT not in table_names(connection):
+                raise foreign(db, f"it has no table {ABOUT!r}")
+            about = read_about(db, connection)[0]
+        index = cls(db, connection, about)
+        index.refresh()
+        return index
+
+    @property
+    def dimensions(self) -> int:
+        """D, the number of values of a stored vector."""
+        return self.space.dimensions
+
+    @property
+    def n_videos(self) -> int:
+        """How many videos are in the index."""
+        self.refresh()
+        return len(self._rows)
+
+    @property
+    def n_clips(self) -> int:
+        """How many clips are in the index."""
+        self.refresh()
+        return sum(row["n_clips"] for row in self._rows.values())
+
+    @property
+    def version(self) -> int:
+        """A number that changes whenever somebody changes the index."""
+        self.refresh()
+        assert self._seen is not None
+        # Below 2**53, so that JavaScript keeps every digit.
+        return self._seen[0] * 100_000 + self._seen[1]
+
+    def refresh(self) -> None:
+        """Read what has changed since the last call."""
+        with database(self.db):
+            about = self._connection.open_table(ABOUT)
+            if self._seen is None or about.version != self._seen[0]:
+                (row,) = about.search().where("key = 'generation'").limit(None).to_arrow().to_pylist()
+                self.generation, self.space = unpack_record(row)
+                self.clip_rows = self._connection.open_table(f"clips_{self.generation['id']}")
+                self.video_rows = self._connection.open_table(f"videos_{self.generation['id']}")
+            seen = (about.version, self.video_rows.version)
+            if seen == self._seen:
+                return
+            self._rows = self._read_videos()
+            self._video_directions = None
+            self._seen = seen
+
+    def videos(self) -> list[IndexedVideo]:
+        """Every video of the index, sorted by name."""
+        self.refresh()
+        return [
+            IndexedVideo(name, row["n_clips"], row["start_seconds"], row["end_seconds"], row["label"])
+            for name, row in self._rows.items()
+        ]
+
+    def stored(self, video: str) -> Mapping[str, Any]:
+        """The stored row of one video; raises UsageError for a name that is not in the index."""
+        self.refresh()
+        if video not in self._rows:
+            from difflib import get_close_matches
+
+            near = get_close_matches(video, self._rows, n=3)
+            hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"it has {some(list(self._rows))}"
+            raise UsageError(f"{self.db} has no video {video!r}; {hint}")
+        return self._rows[video]
+
+    def __contains__(self, video: object) -> bool:
+        self.refresh()
+        return video in self._rows
+
+    def clips(self, video: str | None = None, *, vectors: VectorKind = "features") -> ClipTable:
+        """The clips of one video, or of all.
+
+        vectors: "features" as they are stored, float32 (n, D); "directions" as they are compared, float32 (n, K).
+        Raises UsageError for a video that is not in the index.
+        """
+        names = list(self._rows) if video is None else [video]
+        parts = {self.stored(name)["part"]: name for name in names}
+        column = "vector" if vectors == "features" else "direction"
+        with database(self.db):
+            query = self.clip_rows.search().select([*_SPANS, column])
+            if video is not None:
+                query = query.where(_among("part", parts))
+            table = query.limit(None).to_arrow()
+            part, position = table["part"].to_numpy(), table["position"].to_numpy()
+            rank = {part: number for number, part in enumerate(parts)}
+            ranks = np.fromiter((rank.get(name, -1) for name in part), np.int64, len(part))
+            order = np.lexsort((position, ranks))
+            order = order[ranks[order] >= 0]  # rows that no video refers to: a writer was killed, or is at work
+            matrix = matrix_of(table[column])[order]
+            starts, ends = (table[name].to_numpy()[order] for name in ("start_seconds", "end_seconds"))
+            labels = table["label"].take(order).to_pylist()
+        found = [parts[name] for name in part[order]]
+        return ClipTable(_objects(found), starts, ends, _objects(labels), matrix)
+
+    def video_vectors(self, *, vectors: VectorKind = "features") -> Array:
+        """The descriptor of every video, in the order of `videos()`: float32 (n, D), or (n, K) as they are compared."""
+        self.refresh()
+        column = "vector" if vectors == "features" else "direction"
+        with database(self.db):
+            table = self.video_rows.search().select(["part", column]).limit(None).to_arrow()
+            row = {part: number for number, part in enumerate(table["part"].to_pylist())}
+            matrix: Array = matrix_of(table[column])[[row[stored["part"]] for stored in self._rows.values()]]
+        return matrix
+
+    def search(
+        self,
+        vector: Array,
+        *,
+        top: int = 10,
+        kind: SearchKind = "clips",
+        exclude_videos: Collection[str] = (),
+        exact: bool = False,
+    ) -> list[Neighbour]:
+        """The clips or videos nearest to a vector float32 (D,) of the index, best first.
+
+        exact: compare with every clip, also where there is an approximate index. Raises UsageError for another D.
+        """
+        self.refresh()
+        if np.shape(vector) != (self.dimensions,):
+            raise UsageError(
+                f"the query has the shape {np.shape(vector)}; {self.db} holds vectors ({self.dimensions},)"
+            )
+        direction = self.space.directions(np.asarray(vector, np.float32)[None])[0]
+        return self.search_direction(direction, top=top, kind=kind, exclude_videos=exclude_videos, exact=exact)
+
+    def search_direction(
+        self,
+        direction: Array,
+        *,
+        top: int = 10,
+        kind: SearchKind = "clips",
+        exclude_videos: Collection[str] = (),
+        exact: bool = False,
+    ) -> list[Neighbour]:
+        """`search` for a unit vector float32 (K,) that `index.space.directions` made."""
+        self.refresh()
+        if kind == "videos":
+            return self._nearest_videos(direction, top, set(exclude_videos))
+        excluded = [row["part"] for name, row in self._rows.items() if name in set(exclude_videos)]
+        videos = {row["part"]: name for name, row in self._rows.items()}
+        wanted = top
+        while True:
+            rows = self._nearest_rows(direction, wanted, excluded, exact)
+            found = [row for row in rows if row["part"] in videos]
+            if len(found) >= top or len(rows) < wanted:
+                break
+            wanted *= 2  # rows that no video refers to stood in between
+        # Of unit vectors, the squared distance is 2 - 2 cosines.
+        return [
+            Neighbour(videos[row["part"]], row["start_seconds"], row["end_seconds"], 1 - row["_distance"] / 2)
+            for row in found[:top]
+        ]
+
+    def _nearest_rows(self, direction: Array, top: int, excluded: list[str], exact: bool) -> list[dict[str, Any]]:
+        with database(self.db):
+            query = self.clip_rows.search(direction, vector_column_name="direction").distance_type("l2")
+            query = query.select(["part", "start_seconds", "end_seconds", "_distance"]).limit(top)
+            query = query.bypass_vector_index() if exact else query.nprobes(N_PROBES).refine_factor(REFINE)
+            if excluded:
+                query = query.where(f"NOT {_among('part', excluded)}", prefilter=True)
+            rows: list[dict[str, Any]] = query.to_arrow().to_pylist()
+        return rows
+
+    def _nearest_videos(self, direction: Array, top: int, excluded: set[str]) -> list[Neighbour]:
+        if self._video_directions is None:
+            self._video_directions = self.video_vectors(vectors="directions")
+        scores = self._video_directions @ direction
+        names = list(self._rows)
+        kept = [number for number in np.argsort(-scores, kind="stable") if names[number] not in excluded][:top]
+        rows = [(names[number], self._rows[names[number]], float(scores[number])) for number in kept]
+        return [Neighbour(name, row["start_seconds"], row["end_seconds"], score) for name, row, score in rows]
+
+    def _read_videos(self) -> dict[str, Mapping[str, Any]]:
+        """The row of every video without its vectors, by name, sorted."""
+        columns = [name for name in self.video_rows.schema.names if name not in ("vector", "direction")]
+        rows = self.video_rows.search().select(columns).limit(None).to_arrow().to_pylist()
+        chosen: dict[str, Mapping[str, Any]] = {}
+        # Two writers in object storage may both have written a video; all readers choose the same row.
+        for row in sorted(rows, key=lambda row: row["part"], reverse=True):
+            chosen[os.fsdecode(row["name"])] = row
+        return dict(sorted(chosen.items()))
+
+
+def is_local(db: str | Path) -> bool:
+    """Whether a database is a folder of this machine rather than a URI."""
+    return "://" not in str(db)
+
+
+def connect(db: str | Path) -> Any:
+    """A LanceDB connection that always shows the newest state; options of object storage come from the environment."""
+    import lancedb
+
+    return lancedb.connect(str(db), read_consistency_interval=timedelta(0))
+
+
+def table_names(connection: Any) -> list[str]:
+    """The names of all tables of a database."""
+    names: list[str] = []
+    token = None
+    while True:
+        page = connection.list_tables(page_token=token)
+        names += page.tables
+        token = page.page_token
+        if not token:
+            return names
+
+
+@contextmanager
+def database(db: str | Path) -> Iterator[None]:
+    """Raise what LanceDB raises in the block as StoreError."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as cause:
+        # Lance appends the place in its own source and, on the next lines, a trace.
+        reason = str(cause).split(", /root/")[0].splitlines()[0][:300] if str(cause) else type(cause).__name__
+        raise StoreError(f"the database {db} could not be used: {reason}") from cause
+
+
+def foreign(db: str | Path, reason: str) -> StoreError:
+    """The error for a database that is something else than an index."""
+    return StoreError(f"{db} is no index of c3dvideo: {reason}; make one with `c3dvideo index FEATURES --db NEW`")
+
+
+def read_about(db: str | Path, connection: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an index is about, and the row of its generation; raises StoreError for another format."""
+    rows = connection.open_table(ABOUT).search().limit(None).to_arrow().to_pylist()
+    try:
+        records = {row["key"]: row for row in rows}
+        about, generation = json.loads(records["index"]["record"]), records["generation"]
+        found = about["format"]
+        known = {"settings", "layer", "fingerprint", "width", "features", "pca"} <= about.keys()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise foreign(db, f"its table {ABOUT!r} holds something else") from error
+    if found != FORMAT or not known:
+        raise StoreError(
+            f"{db} is an index of format {found}, and this version reads format {FORMAT}: delete it and make it again "
+            "with `c3dvideo index`, or use the version of c3dvideo that made it"
+        )
+    return about, generation
+
+
+def unpack_record(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], VectorSpace]:
+    """The record and the statistics in a row of the table `about`."""
+    record = json.loads(row["record"])
+    return record, unpack_space(record["space"], np.asarray(row["numbers"], dtype=np.float32))
+
+
+def _among(column: str, values: Collection[str]) -> str:
+    """An SQL condition; the values are our own hexadecimal names, so nothing needs to be quoted."""
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+def matrix_of(column: Any) -> Array:
+    """A column of lists of one fixed size as float32 (n, D)."""
+    width = column.type.list_size
+    flat = [np.asarray(chunk.flatten()) for chunk in column.chunks]
+    matrix: Array = np.concatenate([*flat, np.zeros(0, np.float32)]).reshape(-1, width)
+    return matrix
+
+
+def _objects(values: Sequence[Any]) -> Array:
+    """A one-dimensional array of the values as they are."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
