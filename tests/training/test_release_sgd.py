@@ -99,7 +99,7 @@ class Recorder:
         def record(self: Learner, *arguments: Any, **options: Any) -> None:
             rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
             step(self, *arguments, **options)
-            losses.append(self._losses[-1])
+            losses.append(self.losses.values[-1])
             if len(losses) == n_updates:
                 after.append(copy.deepcopy(self.network))
 

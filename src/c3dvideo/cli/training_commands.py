@@ -103,8 +103,15 @@ def train(
     ] = False,
     cache: Cache = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes that read clips.", rich_help_panel=_MACHINE)
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            help="Processes that read clips.",
+            show_default="none on a CPU, up to 8 on a GPU",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
     accelerator: Annotated[
         str, typer.Option("--accelerator", help="auto, cpu, gpu, ... as in Lightning.", rich_help_panel=_MACHINE)
     ] = "auto",

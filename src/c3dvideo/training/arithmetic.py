@@ -28,9 +28,9 @@ def choose_precision(wanted: str, *, accelerator: str = "auto") -> Precision:
     """
     if wanted == "auto":
         return "bf16" if _multiplies_bf16(accelerator) else "fp32"
-    if wanted == "bf16" and not _takes_gpu(accelerator) and not bf16_gradients_are_right():
+    if wanted == "bf16" and not takes_gpu(accelerator) and not bf16_gradients_are_right():
         raise UsageError("bf16 gradients come out wrong on this processor (a fault of oneDNN); use `precision=fp32`")
-    if wanted == "fp16" and not _takes_gpu(accelerator):
+    if wanted == "fp16" and not takes_gpu(accelerator):
         raise UsageError("fp16 trains on a GPU only; use `precision=bf16` or `precision=fp32`")
     if wanted not in ("fp32", "bf16", "fp16"):
         raise UsageError(f"`precision=` is {wanted!r}; expected auto, fp32, bf16 or fp16")
@@ -72,12 +72,13 @@ def keep_freed_memory() -> None:
         mallopt(TOP_PAD, 64 << 20)
 
 
-def _takes_gpu(accelerator: str) -> bool:
+def takes_gpu(accelerator: str) -> bool:
+    """Whether `accelerator` (a Lightning name) means an NVIDIA GPU on this machine."""
     return accelerator not in ("cpu", "mps") and torch.cuda.is_available()
 
 
 def _multiplies_bf16(accelerator: str) -> bool:
-    if _takes_gpu(accelerator):
+    if takes_gpu(accelerator):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if accelerator == "mps" or (accelerator in ("auto", "gpu") and torch.backends.mps.is_available()):
         return False

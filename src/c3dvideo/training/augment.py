@@ -105,7 +105,7 @@ def jitter_colour(clips: Tensor, strength: float, generator: torch.Generator) ->
     All frames of a clip change alike. Contrast scales around the clip's mean, saturation around each pixel's mean.
     """
     factors = 1 + strength * (2 * torch.rand(3, len(clips), generator=generator) - 1)
-    brightness, contrast, saturation = factors.to(clips.device).view(3, -1, 1, 1, 1, 1)
+    brightness, contrast, saturation = send(factors, clips.device).view(3, -1, 1, 1, 1, 1)
     grey = clips.mean(dim=1, keepdim=True)
     changed: Tensor = (clips * saturation).add_(grey.mul_(1 - saturation))
     middle = changed.mean(dim=(1, 2, 3, 4), keepdim=True)
@@ -163,10 +163,16 @@ def resized_crop(clips: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tens
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0], theta[:, 0, 2] = sign * box_width / width, (2 * left + box_width) / width - 1
     theta[:, 1, 1], theta[:, 1, 2] = box_height / height, (2 * top + box_height) / height - 1
-    grid = functional.affine_grid(theta.to(clips.device), [n, 1, size, size], align_corners=False).to(clips.dtype)
+    grid = functional.affine_grid(send(theta, clips.device), [n, 1, size, size], align_corners=False).to(clips.dtype)
     flat = clips.reshape(n, channels * frames, height, width)
     cut = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return cut.view(n, channels, frames, size, size)
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Small values that were drawn on the CPU, on `device`, without waiting until it has computed what it has to do."""
+    pinned = values.pin_memory() if device.type == "cuda" else values  # copies of other memory wait in any case
+    return pinned.to(device, non_blocking=True)
 
 
 def mix(clips: Tensor, targets: Tensor, settings: TrainSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -181,7 +187,8 @@ def mix(clips: Tensor, targets: Tensor, settings: TrainSettings, generator: torc
         return clips, targets
     gamma = torch._standard_gamma(torch.full((2,), float(alpha)), generator=generator)
     kept = float(gamma[0] / gamma.sum())
-    order = torch.randperm(len(clips), generator=generator).to(clips.device)
+    order = torch.randperm(len(clips), generator=generator)
+    order = send(order, clips.device)
     if cut:
         side = clips.shape[-1]
         length = round(side * math.sqrt(1 - kept))

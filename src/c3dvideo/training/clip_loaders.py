@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader
 from c3dvideo.datasets.examples import Dataset
 from c3dvideo.datasets.splits import check_for_training
 from c3dvideo.errors import DatasetError
+from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.progress import track
+from c3dvideo.training.arithmetic import takes_gpu
 from c3dvideo.training.augment import Normalise, centre_batch
 from c3dvideo.training.forward import fast_logits
 from c3dvideo.training.frame_decoding import stored_size
@@ -33,6 +35,8 @@ from c3dvideo.training.sampling import (
 )
 from c3dvideo.training.settings import TrainSettings
 from c3dvideo.video.preprocess import Profile, corner
+
+_MOST_READING = 8
 
 
 class Clips:
@@ -94,13 +98,33 @@ class Clips:
     def loader(self, batches: Any) -> DataLoader[dict[str, Any]]:
         """A loader of the clips in `batches`, which yields lists of `Draw`."""
         parallel = {"persistent_workers": True, "multiprocessing_context": "spawn"} if self.workers else {}
-        return DataLoader(self.samples, batch_sampler=batches, num_workers=self.workers, **parallel)  # type: ignore[arg-type]
+        return DataLoader(
+            self.samples,
+            batch_sampler=batches,
+            num_workers=self.workers,
+            # A GPU copies from pinned memory by itself, while the host prepares the next update.
+            pin_memory=torch.cuda.is_available(),
+            **parallel,  # type: ignore[arg-type]
+        )
 
     def class_weights(self, n_classes: int) -> Tensor:
         """One weight per class, inverse to its number of training clips; the mean weight over all clips is 1."""
         counts = np.bincount(self.targets[[example for example, _ in self.draws]], minlength=n_classes)
         present = np.count_nonzero(counts)
         return torch.tensor(counts.sum() / (present * np.maximum(counts, 1)), dtype=torch.float32)
+
+
+def reading_processes(wanted: int | None, *, accelerator: str) -> int:
+    """How many processes read clips: `wanted`, or for None those that keep the device busy.
+
+    On a CPU none, because the network can use every core. A GPU takes a batch of 30 clips (31 MB of frames) many times
+    per second, so up to eight of its share of the cores read ahead.
+    """
+    if wanted is not None:
+        return wanted
+    if not takes_gpu(accelerator):
+        return 0
+    return min(_MOST_READING, max(1, n_cores() // torch.cuda.device_count() - 1))
 
 
 def centre_crop(profile: Profile) -> tuple[int, int, int]:
@@ -130,6 +154,8 @@ def predict_split(network: C3D, clips: Clips, split: str, n_clips: int) -> tuple
     crop = centre_crop(network.profile)
     sums: dict[int, Tensor] = {}
     for batch in track(clips.evaluation(split, n_clips), f"evaluating {split}", unit="batches"):
-        add_probabilities(sums, network, centre_batch(batch["pixels"].to(device), normalise, crop), batch)
+        add_probabilities(
+            sums, network, centre_batch(batch["pixels"].to(device, non_blocking=True), normalise, crop), batch
+        )
     network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return mean_probabilities(sums, clips.targets)

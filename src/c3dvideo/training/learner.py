@@ -5,14 +5,13 @@ fit(learner, out)                                   # see `lightning_trainer`
 """
 
 import math
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from c3dvideo.errors import TrainingError
@@ -22,10 +21,13 @@ from c3dvideo.training.clip_loaders import Clips, add_probabilities, centre_crop
 from c3dvideo.training.forward import fast_logits
 from c3dvideo.training.frame_decoding import stored_size
 from c3dvideo.training.lightning_api import LightningModule
-from c3dvideo.training.optim import learning_rate_factor, make_optimizer, moving_average
+from c3dvideo.training.losses import Loss, LossLog
+from c3dvideo.training.optim import MovingAverage, learning_rate_factor, make_optimizer
 from c3dvideo.training.run_folder import LAST
 from c3dvideo.training.sampling import Ints, TrainingBatches, release_draws
 from c3dvideo.training.settings import TrainSettings
+
+UPDATES_PER_LOG = 10
 
 
 class Learner(LightningModule):
@@ -34,11 +36,7 @@ class Learner(LightningModule):
     def __init__(self, network: C3D, settings: TrainSettings, clips: Clips) -> None:
         super().__init__()
         self.network, self.settings, self.clips = network, settings, clips
-        self.average: AveragedModel | None = None
-        if settings.ema:
-            rule = partial(moving_average, decay=settings.ema)
-            # Buffers are averaged too: the running statistics of a normalisation belong to the averaged weights.
-            self.average = AveragedModel(network, avg_fn=rule, use_buffers=True).requires_grad_(False)
+        self.average = MovingAverage(network, decay=settings.ema).requires_grad_(False) if settings.ema else None
         self.normalise = Normalise.of(network.profile, network.mean_volume)
         self.crop = centre_crop(network.profile)
         self.class_weights = clips.class_weights(len(network.classes)) if settings.balance == "loss" else None
@@ -46,7 +44,7 @@ class Learner(LightningModule):
         self.first_input: tuple[Tensor, list[str]] | None = None
         self.batches: TrainingBatches | None = None
         self._sums: dict[int, Tensor] = {}
-        self._losses: list[float] = []
+        self.losses = LossLog()
 
     @property
     def evaluated(self) -> C3D:
@@ -71,13 +69,14 @@ class Learner(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def setup(self, stage: str) -> None:
-        """Take the memory layout that is fastest on a CPU (twice as fast as the default one there)."""
-        if self.trainer.strategy.root_device.type == "cpu":
+        """Take the memory layout that is fastest: twice as fast as the default on a CPU, and what tensor cores read."""
+        if self.trainer.strategy.root_device.type in ("cpu", "cuda"):
             for network in {self.network, self.evaluated}:
                 network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def on_fit_start(self) -> None:
         self.normalise = self.normalise.to(self.device)
+        self.class_weights = None if self.class_weights is None else self.class_weights.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         """Let the last epoch of a run of so many `steps` be shorter: Lightning measures the length only once."""
@@ -101,14 +100,12 @@ class Learner(LightningModule):
         loss = functional.cross_entropy(
             fast_logits(self.network, inputs),
             targets,
-            weight=None if self.class_weights is None else self.class_weights.to(inputs),
+            weight=self.class_weights,
             label_smoothing=self.settings.label_smoothing,
         )
-        self._losses.append(float(loss.detach()))
-        if not math.isfinite(self._losses[-1]):
-            self._stop_for(self._losses[-1])
-        self.log("train_loss", loss.detach())
-        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.losses.add(loss, update=self.global_step, learning_rate=rate)
+        self._watch(self.losses.arrived())
         return loss
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
@@ -116,6 +113,10 @@ class Learner(LightningModule):
         super().optimizer_step(*arguments, **options)
         if self.average is not None:
             self.average.update_parameters(self.network)
+
+    def on_validation_start(self) -> None:
+        """Read the last losses of the epoch: a network that is not finite is not validated."""
+        self._watch(self.losses.rest())
 
     def validation_step(self, batch: dict[str, Any], number: int) -> None:
         add_probabilities(self._sums, self.evaluated, centre_batch(batch["pixels"], self.normalise, self.crop), batch)
@@ -138,8 +139,8 @@ class Learner(LightningModule):
 
     def end_epoch(self) -> None:
         """Write the epoch that just ended into the history."""
-        metrics, losses = self.trainer.callback_metrics, self._losses
-        self._losses = []
+        metrics, losses = self.trainer.callback_metrics, self.losses.values
+        self.losses = LossLog()
         row = {
             "epoch": self.current_epoch,
             "updates": self.global_step,
@@ -178,7 +179,16 @@ class Learner(LightningModule):
         draws[:, 2] *= self.settings.flip
         return draws
 
-    def _stop_for(self, loss: float) -> None:
+    def _watch(self, losses: Iterable[Loss]) -> None:
+        """Stop for a loss that is not finite; show every tenth in TensorBoard."""
+        for loss in losses:
+            if not math.isfinite(loss.value):
+                self._stop_for(loss)
+            if loss.update % UPDATES_PER_LOG == UPDATES_PER_LOG - 1 and self.logger is not None:
+                shown = {"train_loss": loss.value, "learning_rate": loss.learning_rate}
+                self.logger.log_metrics(shown, step=loss.update)
+
+    def _stop_for(self, loss: Loss) -> None:
         # The rate that a user sets, not that of a group: the release's biases learn at twice that rate.
         rate = self.settings.learning_rate
         advice = [f"`learning_rate={rate / 3:.1g}` or less (now {rate:.3g})"]
@@ -187,6 +197,6 @@ class Learner(LightningModule):
         if self.settings.precision != "fp32":
             advice.append("`precision=fp32`")
         raise TrainingError(
-            f"the loss is {loss} at update {self.global_step} (epoch {self.current_epoch}); checkpoints/{LAST} keeps "
+            f"the loss is {loss.value} at update {loss.update} (epoch {self.current_epoch}); checkpoints/{LAST} keeps "
             f"the last finished epoch. Train again in another folder with {', or with '.join(advice)}"
         )

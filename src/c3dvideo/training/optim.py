@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from c3dvideo.errors import UsageError
 from c3dvideo.network.c3d import C3D
@@ -111,12 +112,36 @@ def step_factor(update: int, *, stepsize: int) -> float:
     return float(0.1 ** ((update + 1) // stepsize))
 
 
-def moving_average(average: Tensor, value: Tensor, n_averaged: Tensor | int, *, decay: float) -> Tensor:
-    """The next value of one averaged parameter or buffer, for `torch.optim.swa_utils.AveragedModel`.
+class MovingAverage(AveragedModel):
+    """The moving average of a network's weights and buffers.
 
     The weight of the average grows over the first updates, up to `decay`. Random initial weights thus fade quickly.
+    Buffers are averaged too: the running statistics of a normalisation belong to the averaged weights.
     """
-    if not average.is_floating_point():
-        return value  # the number of batches that a normalisation has counted
-    n = torch.as_tensor(n_averaged, dtype=average.dtype, device=average.device)
-    return torch.lerp(value, average, ((1 + n) / (10 + n)).clamp(max=decay))
+
+    def __init__(self, network: C3D, *, decay: float) -> None:
+        super().__init__(network, use_buffers=True)
+        self._decay = decay
+        self._n_averaged: int | None = None
+
+    def update_parameters(self, model: torch.nn.Module) -> None:
+        """Include the weights of `model`.
+
+        The method of the base class reads its counter from the device twice per update, and the host would wait for the
+        device each time. Here the counter is read once; it is kept on the device too, for checkpoints.
+        """
+        if self._n_averaged is None:
+            self._n_averaged = int(self.n_averaged)
+        averages = (*self.module.parameters(), *self.module.buffers())
+        values = (*model.parameters(), *model.buffers())
+        for average, value in zip(averages, values, strict=True):
+            average.detach().copy_(moving_average(average.detach(), value.detach(), self._n_averaged, self._decay))
+        self._n_averaged += 1
+        self.n_averaged += 1
+
+
+def moving_average(average: Tensor, value: Tensor, n_averaged: int, decay: float) -> Tensor:
+    """The next value of one averaged parameter or buffer, after `n_averaged` values."""
+    if n_averaged == 0 or not average.is_floating_point():
+        return value  # an integer is the number of batches that a normalisation has counted
+    return torch.lerp(value, average, min((1 + n_averaged) / (10 + n_averaged), decay))

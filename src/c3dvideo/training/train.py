@@ -31,7 +31,7 @@ from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import save_folder
 from c3dvideo.training.arithmetic import Precision, choose_precision, keep_freed_memory
-from c3dvideo.training.clip_loaders import Clips, predict_split
+from c3dvideo.training.clip_loaders import Clips, predict_split, reading_processes
 from c3dvideo.training.folding import folded, with_batch_norm
 from c3dvideo.training.frames import Frames, load_frames
 from c3dvideo.training.initial import initial_network, set_input
@@ -65,7 +65,7 @@ def train(
     validation_share: float = 0.2,
     allow_leaks: bool = False,
     cache: str | Path | None = None,
-    workers: int = 0,
+    workers: int | None = None,
     accelerator: str = "auto",
     devices: int | str = "auto",
     n_nodes: int = 1,
@@ -83,7 +83,7 @@ def train(
     preset: "modern" or "release". changes: single settings that differ from the preset, such as `epochs=60`; see
         `TrainSettings` for all of them. resume: continue the run in `out` after its last finished epoch.
     cache: folder for decoded frames, which runs can share; None keeps them in `out`; "none" decodes at every use.
-    workers: processes that read clips while the network trains.
+    workers: processes that read clips while the network trains; None uses none on a CPU, and up to eight on a GPU.
     accelerator, devices, n_nodes, strategy: as in Lightning's Trainer, for one or many GPUs and machines.
     note: called with warnings and, where no progress bar is drawn, with one line of text per epoch.
     Raises DatasetError, UsageError, WeightsError, MissingExtraError, or TrainingError when the run itself had to stop.
@@ -109,7 +109,8 @@ def train(
         frames = _frames(dataset, network, out, cache)
         if not any(example.split == "val" for example in given.examples):
             dataset = validation_of_readable(dataset, (frames.n_frames > 0).tolist(), **hold_out)
-        learner = _learner(network, settings, Clips(dataset, frames, settings, workers), tuning=start is not None)
+        clips = Clips(dataset, frames, settings, reading_processes(workers, accelerator=accelerator))
+        learner = _learner(network, settings, clips, tuning=start is not None)
         machine: dict[str, Any] = {
             "accelerator": accelerator,
             "devices": devices,
