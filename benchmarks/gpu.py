@@ -1,5 +1,5 @@
 """Throughput on a GPU, where there is one: every precision beside plain PyTorch and the matrix product rate, from host
-memory, and from files to features."""
+memory, updates of training, and from files to features."""
 
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.network import GFLOP_A_CLIP, seeded_network
+from benchmarks.training import updates_on
 from benchmarks.turns import Row, rows_of, take_turns
 from benchmarks.video import write_folder
 from c3dvideo.choices import Precision
@@ -50,6 +51,7 @@ def measure(*, quick: bool) -> Iterator[Row]:
     seconds = yield from on_device(network, rounds=5 if quick else 20)
     for precision in DTYPES:
         yield from from_host(network, precision, n_batches=20)
+    yield from updates_on(torch.device("cuda"), rounds=5 if quick else 15)
     alone = {precision: median(seconds[precision]) for precision in DTYPES}
     yield from from_files(network, device="cuda:0", alone=alone, n_videos=200 if quick else 800)
 

@@ -160,35 +160,6 @@ def measure_overlap(*, quick: bool) -> Iterator[Row]:
         yield from rows_of(f"overlap stride {stride}", seconds, against="separate", per=n_clips, unit="s/clip")
 
 
-def measure_training(*, quick: bool) -> Iterator[Row]:
-    """Seconds a clip of forward and backward with the classification loss, as the ports and as `c3dvideo train` do."""
-    from c3dvideo.training.arithmetic import choose_precision
-    from c3dvideo.training.forward import fast_logits
-
-    torch.manual_seed(0)
-    clips, labels = 60 * torch.randn(2, 3, 16, 112, 112), torch.tensor([0, 1])
-    plain = c3d(101, filler="xavier")
-    last = deepcopy(plain).to(memory_format=torch.channels_last_3d)
-    precision = choose_precision("auto", accelerator="cpu")
-
-    def step(network: C3D, run: Run, x: Tensor) -> None:
-        network.zero_grad(set_to_none=True)
-        nn.functional.cross_entropy(run(x).float(), labels).backward()
-
-    def ours(x: Tensor, *, low: bool) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            return fast_logits(last, x.to(memory_format=torch.channels_last_3d))
-
-    ways = {
-        EAGER: lambda: step(plain, plain, clips),
-        "channels_last_3d": lambda: step(last, last, clips.to(memory_format=torch.channels_last_3d)),
-        "c3dvideo train, fp32": lambda: step(last, partial(ours, low=False), clips),
-    }
-    if precision == "bf16":
-        ways["c3dvideo train, bf16"] = lambda: step(last, partial(ours, low=True), clips)
-    yield from rows_of("training", take_turns(ways, rounds=2 if quick else 5), against=EAGER, per=2, unit="s/clip")
-
-
 def measure_precisions(*, quick: bool) -> Iterator[Row]:
     """What 16-bit weights and activations cost in fc6, computed on the CPU with float32 sums, as a GPU would."""
     from c3dvideo.choices import Precision
