@@ -57,10 +57,14 @@ PretrainPrecision = Literal["auto", "fp32", "bf16"]
 TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 TeacherTargets = Literal["auto", "views", "cached"]  # of distillation
 
+# Converted video (`video.viewing`).
+PieceFormat = Literal["mp4", "webm"]
+
 # Evaluation.
 Classifier = Literal["svm", "network"]
 PublishedSplits = Literal["ucf101", "hmdb51"]
 MapMethod = Literal["tsne", "pca"]
+WebMap = Literal["pca", "tsne", "umap"]  # of the web page; umap where it is installed
 PostProcessing = Literal["none", "centre"]  # of descriptors before they are compared
 
 # Search.

@@ -11,6 +11,7 @@ Not multiprocessing.Process, which runs the main module of the user again in eve
 `if __name__ == "__main__"` in every script, and import there whatever the script imports, such as torch.
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.spawn import get_executable
 from typing import Any
 
+_PR_SET_PDEATHSIG = 1
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import {function}; {function}({ours}, {passed_on})"
 
 
@@ -72,3 +74,21 @@ class ChildProcess:
 def signal_name(code: int) -> str:
     """The name of the signal that ended a process with this exit code: "SIGKILL" for -9."""
     return signal.Signals(-code).name
+
+
+def end_with_parent() -> None:
+    """On Linux, have the system end this process with the thread that started it, even while a library hangs.
+
+    Elsewhere only the end of the connection shows that nobody needs this process any more.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def limit_memory(n_bytes: int) -> None:
+    """On Linux, let allocations beyond `n_bytes` fail: one video then fails, and not the machine."""
+    if sys.platform == "linux":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (n_bytes if most < 0 else min(n_bytes, most), most))

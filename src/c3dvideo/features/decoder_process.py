@@ -7,17 +7,16 @@ is in `decoders`.
 torch is never imported here: that would take two seconds and 300 MB per process.
 """
 
-import ctypes
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from c3dvideo.features.child_process import end_with_parent, limit_memory
 from c3dvideo.features.clip_slots import ClipSlots, SlotLayout
 from c3dvideo.features.decoding import Activity, ReadSettings, decode
 from c3dvideo.features.timings import Timings
@@ -25,7 +24,6 @@ from c3dvideo.video.reader import Clip
 from c3dvideo.video.sources import Source
 
 _SECONDS_BETWEEN_COUNTS = 0.25
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class Done:
 def serve(connection_descriptor: int, slots_descriptor: int) -> None:
     """Decode what comes over the connection, until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    _end_with_parent()
+    end_with_parent()
     connection = Connection(connection_descriptor)
     with suppress(OSError, EOFError):  # the other end is closed: the clips have no receiver
         _Decoder(connection, ClipSlots(slots_descriptor)).run()
@@ -102,7 +100,7 @@ class _Decoder:
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._is_waiting = False
         self._skipped = ""
-        _limit_memory(setup.settings.memory_bytes)
+        limit_memory(setup.settings.memory_bytes)
 
     def run(self) -> None:
         """Decode videos until the connection breaks."""
@@ -156,21 +154,3 @@ class _Decoder:
             self._videos.put(message.source)
         else:
             self._skipped = message.name
-
-
-def _end_with_parent() -> None:
-    """On Linux, have the system end this process with the thread that started it.
-
-    Elsewhere, and before that, the listener does so; but a library that never lets other threads run would stop it.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _limit_memory(n_bytes: int) -> None:
-    """On Linux, let allocations beyond `n_bytes` fail: one video then fails, and not the machine."""
-    if sys.platform == "linux":
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (n_bytes if most < 0 else min(n_bytes, most), most))
