@@ -50,6 +50,7 @@ GROUPS: tuple[str, ...] = (
     "synthetic_commands",
     "distil_command",
     "demo_command",
+    "serve_command",
     "probe_commands",
     "evaluation_commands",
     "convert_command",
