@@ -56,6 +56,7 @@ GROUPS: tuple[str, ...] = (
     "convert_command",
     "weights_commands",
     "segment_command",
+    "plot_commands",
     "doctor_command",
 )
 for _group in GROUPS:

@@ -60,7 +60,7 @@ def random_clips(folder: str | Path, labelled: Labelled, *, n_clips: int, seed: 
     return Labelled(matrix[kept], labelled.parts, tuple(examples[index] for index in kept))
 
 
-def write_map(labelled: Labelled, points: Array, out: str | Path) -> tuple[Path, Path]:
+def write_map(labelled: Labelled, points: Array, out: str | Path, *, title: str = "") -> tuple[Path, Path]:
     """Draw the points coloured by class and write their table; returns the paths of the picture and the table.
 
     out: the picture (.png or .svg; the table lies beside it as .csv), or a folder for map.png and map.csv.
@@ -68,7 +68,7 @@ def write_map(labelled: Labelled, points: Array, out: str | Path) -> tuple[Path,
     out = Path(out)
     picture = out if out.suffix.lower() in SUFFIXES else out / "map.png"
     table = picture.with_suffix(".csv")
-    draw_scatter(picture, points, labelled.labels.tolist())
+    draw_scatter(picture, points, labelled.labels.tolist(), title=title)
     rows = [(e.path, e.label, x, y) for e, (x, y) in zip(labelled.examples, points.tolist(), strict=True)]
     write_table(table, ["path", "label", "x", "y"], rows)
     return picture, table

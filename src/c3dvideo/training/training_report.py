@@ -60,7 +60,7 @@ def write_report(
     }
 
 
-def draw_input(path: Path, inputs: Tensor, names: Sequence[str], *, channel_order: str, columns: int = 8) -> None:
+def draw_input(path: Path, inputs: Tensor, names: Sequence[str], *, channel_order: str, columns: int = 4) -> None:
     """Draw the first six clips of a network input (N, 3, T, H, W), one per row.
 
     inputs: the exact tensor that enters the network, after mean, crop, mirror and colour changes. Its lowest value is
