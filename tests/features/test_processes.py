@@ -14,7 +14,7 @@ import pytest
 
 from c3dvideo import C3D
 from c3dvideo.errors import StoreError, UsageError
-from c3dvideo.features import processes
+from c3dvideo.features import device_process
 from c3dvideo.features.clip_slots import ClipSlots, SlotLayout
 from c3dvideo.features.decoder_process import Filled
 from c3dvideo.features.decoding import Begun, Checked, End
@@ -250,10 +250,10 @@ def test_a_process_whose_parent_is_gone_blames_no_video(tmp_path: Path, tiny_net
     extractor, timings = Extractor(tiny_network, plan=PLAN), Timings()
     slots = ClipSlots.create()
     slots.use(SlotLayout(n_slots=1, clip_shape=(1, 3, 8, 32, 32), n_decoders=1))
-    line = processes._Line(HangsUp(Source("a.mp4", "a.mp4")))  # type: ignore[arg-type]
-    clips = processes._SentClips(line, slots, timings)
+    line = device_process._Line(HangsUp(Source("a.mp4", "a.mp4")))  # type: ignore[arg-type]
+    clips = device_process._SentClips(line, slots, timings)
     with (
-        pytest.raises(processes._ParentGone),
+        pytest.raises(device_process._ParentGone),
         Writer(lambda outcome: line.send(store(outcome, tmp_path, extractor.features)), timings) as writer,
     ):
         for outcome in compute(clips, extractor.engine, timings=timings):

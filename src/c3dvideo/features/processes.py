@@ -12,86 +12,34 @@ because one of them may be what killed it. Device processes end by themselves wh
 """
 
 import pickle
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from c3dvideo.errors import C3DVideoError
 from c3dvideo.features.activations import FailedVideo, StoredVideo
 from c3dvideo.features.child_process import ChildProcess, signal_name
-from c3dvideo.features.claims import FolderLocks
-from c3dvideo.features.clip_slots import ClipSlots, Pixels
+from c3dvideo.features.clip_slots import ClipSlots
 from c3dvideo.features.decoder_manager import Content, Message
 from c3dvideo.features.decoder_process import Filled
 from c3dvideo.features.decoders import Decoders, slots_needed
 from c3dvideo.features.decoding import Begun, Check, Failed
+from c3dvideo.features.device_process import Freed, Over, Ready, Setup, Share
 from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.folder_run import Decoded, FolderRun, Report, Settled, store
-from c3dvideo.features.pipeline import Writer, compute
 from c3dvideo.features.store import Failure
 from c3dvideo.features.timings import Timings
 from c3dvideo.video.sources import Source
 
 _SECONDS_TO_FINISH = 15.0
 _SECONDS_TO_STOP = 1.5
-_FUNCTION = "c3dvideo.features.processes:serve"
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one device process has done. n_overflows: clips that were computed again in fp32."""
-
-    timings: Timings
-    n_overflows: int
-
-
-@dataclass(frozen=True)
-class _Started:
-    """A process is there and waits for its extractor."""
-
-
-@dataclass(frozen=True)
-class _Setup:
-    """What a process computes with and where it writes. n_processes: how many share the cores."""
-
-    extractor: bytes
-    device: str
-    out: Path
-    n_processes: int
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A process has its network on the device."""
-
-    batch_clips: int
-    note: str
-
-
-@dataclass(frozen=True)
-class _Freed:
-    slots: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Over:
-    """There are no more clips."""
+_FUNCTION = "c3dvideo.features.device_process:serve"
 
 
 class _AllDied(Exception):
     """No device process is left."""
-
-
-class _ParentGone(BaseException):
-    """The main process has ended. Not an Exception, because it is no error of any video."""
 
 
 def compute_on_devices(
@@ -148,8 +96,8 @@ def _prepare(processes: "Sequence[_Device]", extractor: Extractor, out: Path, no
     pickled = pickle.dumps(extractor)
     for process in processes:
         if process.receive() is not None:
-            process.send(_Setup(pickled, process.device, out, len(processes)))
-    ready = [message for process in processes if isinstance(message := process.receive(), _Ready)]
+            process.send(Setup(pickled, process.device, out, len(processes)))
+    ready = [message for process in processes if isinstance(message := process.receive(), Ready)]
     if not ready:
         raise _AllDied
     note(f"{ready[0].note}, and a process each on {', '.join(process.device for process in processes[1:])}")
@@ -222,7 +170,7 @@ class _Router:
     def finish(self) -> None:
         """Wait until the devices have computed and written everything; raises what one of them has raised."""
         for process in self._processes:
-            process.send(_Over())
+            process.send(Over())
         for listener in self._listeners:
             listener.join()
         if self._error is not None:
@@ -238,7 +186,7 @@ class _Router:
                     with self._lock:
                         process.unsettled.discard(message.source.name)
                     self._run.settle(message)
-                elif isinstance(message, _Freed):
+                elif isinstance(message, Freed):
                     with self._lock:
                         process.held.difference_update(message.slots)
                     self._decoders.release(message.slots)
@@ -323,80 +271,3 @@ def _stop(processes: Iterable[_Device], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     for process in processes:
         process.end(deadline)
-
-
-def serve(connection_descriptor: int, slots_descriptor: int) -> None:
-    """What a device process does. An error that is not raised on purpose ends it with a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    line = _Line(Connection(connection_descriptor))
-    with suppress(_ParentGone):
-        try:
-            line.send(_compute_here(line, ClipSlots(slots_descriptor)))
-        except C3DVideoError as error:
-            line.send(error)
-
-
-def _compute_here(line: "_Line", slots: ClipSlots) -> Share:
-    line.send(_Started())
-    setup: _Setup = line.receive()
-    extractor: Extractor = pickle.loads(setup.extractor).on(setup.device)  # noqa: S301 - from the parent, over its socket
-    if extractor.device.type == "cuda":
-        torch.cuda.set_device(extractor.device)  # else every process would also take memory of the first GPU
-    else:
-        torch.set_num_threads(max(1, torch.get_num_threads() // setup.n_processes))
-    # Should the main process be killed, this one is still present in the folder until its last file is written.
-    with FolderLocks(setup.out):
-        engine = extractor.engine
-        line.send(_Ready(engine.batch_clips, str(extractor)))
-        slots.use(line.receive())
-        timings = Timings()
-        with Writer(lambda outcome: line.send(store(outcome, setup.out, extractor.features)), timings) as writer:
-            for outcome in compute(_SentClips(line, slots, timings), engine, scratch=setup.out, timings=timings):
-                writer.put(outcome)
-    return Share(timings, engine.n_overflows)
-
-
-class _Line:
-    """A device process's end of the connection, for all of its threads."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-
-    def send(self, message: object) -> None:
-        """Send a message; raises _ParentGone."""
-        with self._lock:
-            try:
-                self._connection.send(message)
-            except OSError as error:
-                raise _ParentGone from error
-
-    def receive(self) -> Any:
-        """The next message, for one thread at a time; raises _ParentGone."""
-        try:
-            return self._connection.recv()
-        except (EOFError, OSError) as error:
-            raise _ParentGone from error
-
-
-class _SentClips:
-    """The clips that the main process sends to this one: a `ClipStream`."""
-
-    def __init__(self, line: _Line, slots: ClipSlots, timings: Timings) -> None:
-        self.clips: Pixels = slots.clips
-        self._line = line
-        self._timings = timings
-
-    def messages(self) -> Iterator[Message | None]:
-        """What happens to the videos of this device."""
-        while True:
-            started = time.perf_counter()
-            message = self._line.receive()
-            self._timings.waiting_for_clips += time.perf_counter() - started
-            if isinstance(message, _Over):
-                return
-            yield message
-
-    def release(self, slots: Iterable[int]) -> None:
-        """Let slots be filled again."""
-        self._line.send(_Freed(tuple(slots)))

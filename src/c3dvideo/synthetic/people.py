@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from c3dvideo.synthetic import figures
+from c3dvideo.synthetic import figures, heads
 from c3dvideo.synthetic.canvas import Sprite
 from c3dvideo.synthetic.figures import BEARDS, HAIR, HAIR_COLOURS, HEAD, TOOLS, VIEWS, Person
 from c3dvideo.synthetic.motions import ANGLE, SIZE, STRETCH, Movement, X, Y
@@ -137,12 +137,12 @@ class _Stage:
             place = place + rng.choice([0.0, 0.1, 0.3]) * size * self._wander((2,))
             tilt = tilt + rng.choice([0.0, 0.1, 0.25]) * self._wander(())
         self.put(figures.body(person, any_map(rng), rng), body_place, 0.3 * tilt.mean(), 2.2 * size)
-        self.put(figures.head(person, rng), place, tilt, size / HEAD)
+        self.put(heads.head(person, rng), place, tilt, size / HEAD)
         if person.view != "behind":
-            lips = _turned(np.array(figures.mouth_place(person)), tilt) * size + place
+            lips = _turned(np.array(heads.mouth_place(person)), tilt) * size + place
             squeeze = 0.3 * (1 - 0.4 * abs(person.turn)) * rng.uniform(0.8, 1.3)
             speech = rng.choice([0.0, 0.5]) * (self._wander(()) if moving else rng.normal(size=self.n_frames))
-            self.put(figures.mouth(person, rng), lips, tilt, squeeze * person.width * size, -0.5 * speech)
+            self.put(heads.mouth(person, rng), lips, tilt, squeeze * person.width * size, -0.5 * speech)
         return tilt, place
 
     def put_table(self, middle: Any, size: float, n_candles: int) -> None:
