@@ -81,6 +81,7 @@ def serve(connection_descriptor: int, slots_descriptor: int) -> None:
     """Decode what comes over the connection, until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     end_with_parent()
+    # Bare descriptors, because this process was not started by multiprocessing: see `child_process`.
     connection = Connection(connection_descriptor)
     with suppress(OSError, EOFError):  # the other end is closed: the clips have no receiver
         _Decoder(connection, ClipSlots(slots_descriptor)).run()
@@ -89,6 +90,7 @@ def serve(connection_descriptor: int, slots_descriptor: int) -> None:
 class _Decoder:
     def __init__(self, connection: Connection, slots: ClipSlots) -> None:
         self._connection = connection
+        # Sent before anything can go wrong with a video: a process that dies earlier could not be started at all.
         connection.send(Ready())
         setup: Setup = connection.recv()
         slots.use(setup.layout)
@@ -117,6 +119,7 @@ class _Decoder:
                 waited += time.perf_counter() - started
                 self._slots.clips[slot] = message.pixels
                 self._connection.send(Filled(slot, message.start_frame, message.start_seconds))
+                # Between clips only: a library cannot be left in the middle of a frame.
                 if self._skipped == source.name:
                     break
             else:

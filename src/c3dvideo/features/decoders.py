@@ -82,6 +82,7 @@ class InProcessDecoder:
     def __init__(
         self, sources: Iterable[Source | None], settings: ReadSettings, *, n_slots: int, timings: Timings
     ) -> None:
+        # Slots here, too, although no other process is involved: a batch may hold clips until it is full.
         self.clips: Pixels = np.empty((n_slots, *settings.clip_shape), np.uint8)
         self._sources = sources
         self._settings = settings
@@ -134,6 +135,7 @@ class Decoders:
         timings: Timings,
         slots: ClipSlots | None = None,
     ) -> None:
+        # Without a limit: what waits in it is a few numbers per clip, and the slots limit the clips.
         self._inbox: Inbox = queue.SimpleQueue()
         self._timings = timings
         self._slots = slots or ClipSlots.create()
@@ -141,6 +143,7 @@ class Decoders:
         self._slots.use(self.layout)
         self.clips = self._slots.clips
         self._manager = Manager(iter(sources), settings, self.layout, self._slots, self._inbox, timings)
+        # A daemon, so that a decoder that the system cannot end does not keep Python from ending.
         self._thread = threading.Thread(target=self._manager.run, name="decoders", daemon=True)
 
     def __enter__(self) -> Self:
@@ -150,6 +153,7 @@ class Decoders:
     def __exit__(self, *_: object) -> None:
         self._manager.stop()
         self._thread.join(_SECONDS_TO_STOP)
+        # What a thread still uses stays open: a closed descriptor could be another file's by then.
         if not self._thread.is_alive():
             self._manager.close()
             self._slots.close()

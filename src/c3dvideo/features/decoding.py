@@ -164,6 +164,7 @@ def decode(source: Source, settings: ReadSettings, activity: Activity) -> Iterat
         checked = Checked() if settings.check is None else settings.check(source, activity.step)
         activity.check_seconds = time.perf_counter() - started
         yield Begun(checked)
+        # Checked here and not by the main process: hashing files is work for many cores, as decoding is.
         if checked.is_stored:
             return
         reader = settings.reader(source, activity.step)
@@ -177,6 +178,7 @@ def decode(source: Source, settings: ReadSettings, activity: Activity) -> Iterat
 def _stage(error: Exception) -> str:
     if isinstance(error, ShortVideoError):
         return "clips"
+    # `video` wraps errors of the system as DecodeError; the cause shows whether the file could not be read at all.
     return "read" if isinstance(error, OSError) or isinstance(error.__cause__, OSError) else "decode"
 
 

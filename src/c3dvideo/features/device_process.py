@@ -77,7 +77,7 @@ class _ParentGone(BaseException):
 
 def serve(connection_descriptor: int, slots_descriptor: int) -> None:
     """What a device process does. An error that is not raised on purpose ends it with a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which then ends this one
     line = _Line(Connection(connection_descriptor))
     with suppress(_ParentGone):
         try:
@@ -96,7 +96,7 @@ def _compute_here(line: "_Line", slots: ClipSlots) -> Share:
         torch.set_num_threads(max(1, torch.get_num_threads() // setup.n_processes))
     # Should the main process be killed, this one is still present in the folder until its last file is written.
     with FolderLocks(setup.out):
-        engine = extractor.engine
+        engine = extractor.engine  # made here, since a network on a GPU cannot be sent
         line.send(Ready(engine.batch_clips, str(extractor)))
         slots.use(line.receive())
         timings = Timings()
@@ -115,7 +115,7 @@ class _Line:
 
     def send(self, message: object) -> None:
         """Send a message; raises _ParentGone."""
-        with self._lock:
+        with self._lock:  # the writer and the network send from two threads, and a long message is more than one write
             try:
                 self._connection.send(message)
             except OSError as error:

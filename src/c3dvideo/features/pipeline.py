@@ -54,6 +54,8 @@ def compute(
     videos: dict[str, Video] = {}
     n_views = len(engine.views)
     for message in stream.messages():
+        # None: the decoders wait, perhaps for a video of another run, which may wait for one that this run holds back.
+        # Partly filled batches are computed now, so that no two runs wait for each other.
         if message is None:
             yield from batch.finish()
             continue
@@ -100,7 +102,7 @@ class _Batch:
         self._engine = engine
         self._size = engine.batch_clips
         self._on_cpu = engine.device.type == "cpu"
-        # While a GPU computes one batch, the next is filled and sent.
+        # While a GPU computes one batch, the next is filled and sent. A CPU would gain nothing, and hold more memory.
         self._most_running = 0 if self._on_cpu else 1
         self._timings = timings
         self._n_views = len(engine.views)
@@ -129,6 +131,8 @@ class _Batch:
         """Compute the batch; the outcomes of videos that are complete with it or with one before."""
         started = time.perf_counter()
         order = self._order()
+        # A buffer is in use until its activations are there, because a GPU reads it in the meantime. Then it serves
+        # again, because pinning memory is slow.
         buffer = self._buffers.pop() if self._buffers else self._new_buffer()
         rows = [self._slots[row] * self._n_views + self._views[row] for row in order]
         # By numpy in this one thread: PyTorch's threads would wait for cores that the decoders keep busy.
@@ -168,6 +172,7 @@ class _Batch:
         self._timings.network += time.perf_counter() - started
         self._buffers.append(running.buffer)
         for video, places in running.places.items():
+            # A video that failed while its clips were computed has been reported already.
             if not video.settled:
                 video.add_rows({name: array[places] for name, array in layers.items()})
                 yield from video.outcome()

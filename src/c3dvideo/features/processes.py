@@ -60,6 +60,7 @@ def compute_on_devices(
     purpose, after stopping the others, and C3DVideoError when all of them have died.
     """
     slots = ClipSlots.create()
+    # All are started before any is awaited: each imports torch and copies the weights, which takes seconds.
     processes = [_Device(each, slots) for each in devices]
     seconds_to_stop = _SECONDS_TO_STOP
     try:
@@ -76,7 +77,7 @@ def compute_on_devices(
             for message in decoders.messages():
                 router.route(message)
             router.finish()
-        seconds_to_stop = _SECONDS_TO_FINISH
+        seconds_to_stop = _SECONDS_TO_FINISH  # all is well, so the processes may end by themselves
     except _AllDied:
         seconds_to_stop = _SECONDS_TO_FINISH
     finally:
@@ -126,6 +127,7 @@ class _Router:
             for process in processes
             if process.is_alive
         ]
+        # The layout is known only now: the number of slots follows from the engines' batches, which `Ready` names.
         for process in processes:
             process.send(decoders.layout)
         for listener in self._listeners:
@@ -147,6 +149,8 @@ class _Router:
             self._pass_on(source, content)
 
     def _pass_on(self, source: Source, content: Content) -> None:
+        # A video stays on one device, which collects its activations in order and writes its file. It begins where the
+        # fewest clips wait; a fixed turn would leave a fast GPU idle beside a slow one.
         with self._lock:
             if isinstance(content, Begun):
                 process = min(self._alive(), key=lambda process: process.load)
@@ -155,6 +159,7 @@ class _Router:
             process = self._device_of[source.name]
             if isinstance(content, Filled):
                 self._report(Decoded(n_clips=1))
+                # Under the lock: a process may die between this test and the addition, and `_lose` must find the slot.
                 if process.is_alive:
                     process.held.add(content.slot)
                 else:
@@ -191,7 +196,7 @@ class _Router:
                         process.held.difference_update(message.slots)
                     self._decoders.release(message.slots)
             self._lose(process)
-        except BaseException as error:
+        except BaseException as error:  # of a thread, which would be lost: the main thread raises it
             self._error = error
             self._decoders.interrupt(error)
 
@@ -199,6 +204,7 @@ class _Router:
         """Free what a dead process held, and stop decoding its videos."""
         with self._lock:
             held, process.held = process.held, set()
+        # Slots first: a decoder that waits for one notices only with the next clip that its video is skipped.
         self._decoders.release(held)
         for name in process.unsettled:
             self._decoders.skip(name)

@@ -44,6 +44,7 @@ class DirectNetwork:
         self._steps = network.steps[: max(map(network.steps.index, self.layers)) + 1]
         self._for_gpu = device.type == "cuda" if for_gpu is None else for_gpu
         dtype = DTYPES[precision]
+        # In fp32 on a CPU the caller's weights serve as they are; a copy would take their 312 MB once more.
         if self._for_gpu or dtype != torch.float32:
             network = deepcopy(network).to(device=device, dtype=dtype)
         if self._for_gpu:
@@ -66,6 +67,7 @@ class DirectNetwork:
         """As `__call__`, for callers that have set the switches of PyTorch for the precision."""
         x = clips.to(self._dtype)
         if self._for_gpu:
+            # Not `pad`, whose result has the layout of its input: conv1a would then copy all of it to channels-last.
             shape = (len(x), _CHANNELS_FOR_TENSOR_CORES, *x.shape[2:])
             padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last_3d).zero_()
             padded[:, : x.shape[1]] = x
@@ -76,6 +78,7 @@ class DirectNetwork:
             # The maximum of numbers that are not negative is infinite or NaN if one of them is.
             finite &= y.amax((1, 2, 3, 4)).isfinite() if y.ndim == 5 else y.isfinite().all(1)
             if name in self.layers:
+                # To the usual order of axes: channels-last is an affair of this device, not of who reads the features.
                 found[name] = y.float().contiguous()
         return {name: found[name] for name in self.layers}, finite
 
@@ -83,6 +86,7 @@ class DirectNetwork:
         """Yield every step with its activation, except convolutions that are computed together with their pooling."""
         waiting: nn.Conv3d | None = None
         for name, following in zip(self._steps, (*self._steps[1:], ""), strict=True):
+            # A convolution whose own activation is wanted needs its bias and ReLU before the pooling.
             merges = following.startswith("pool") and name not in self.layers
             if self._for_gpu and name.startswith("conv") and merges:
                 waiting = self._network.get_submodule(name)  # type: ignore[assignment]

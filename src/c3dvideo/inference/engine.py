@@ -95,12 +95,15 @@ def make_engine(
 
     Raises UsageError for an unknown layer, and for a device, precision or engine that is not there.
     """
+    # Layers first: the first look for a GPU can take seconds, and the answer to a misspelt name should not.
     layers = network.check_layers(layers)
     place = find_device(device)
     name = choose_engine(engine, place, precision)
     views = network.profile.views("centre") if views is None else tuple(views)
     if batch_clips is not None and batch_clips < 1:
         raise UsageError(f"`batch_clips=` is {batch_clips}; expected at least 1")
+    # Three classes and not one with a device inside: they share no step, since a CPU computes clip by clip in threads
+    # and a GPU whole batches on a stream. Only these lines choose among them.
     if name == "winograd":
         return CpuEngine(network, layers=layers, views=views, shift_frames=shift_frames, batch_clips=batch_clips)
     if place.type == "cpu":
