@@ -83,7 +83,7 @@ def test_why_there_is_none(source: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", str(tmp_path))
     compiled.attempt.cache_clear()
     assert compiled.load(source) is None
-    assert "No such file" in str(compiled.attempt(source))
+    assert "it does not exist" in str(compiled.attempt(source))
     monkeypatch.setenv("C3DVIDEO_COMPILE", "0")
     compiled.attempt.cache_clear()
     assert compiled.attempt(source) == "turned off by C3DVIDEO_COMPILE=0"
@@ -146,7 +146,7 @@ def test_doctor_survives_truncated_kernels(tmp_path: Path) -> None:
         assert found.returncode == 0, found.stderr
         engine = json.loads(found.stdout)["engine"]
         assert engine["kernels"] == "plain PyTorch"
-        assert engine["because"] == "c++ cannot be started: No such file or directory"
+        assert engine["because"] == "c++ cannot be started: it does not exist"
 
 
 @needs_compiler
@@ -247,7 +247,10 @@ def test_a_cache_folder_that_cannot_be_written(source: Path, tmp_path: Path, mon
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("C3DVIDEO_CACHE", str(tmp_path / "file" / "cache"))
     assert compiled.load(source) is None
-    assert "cannot be written (Not a directory); choose another with C3DVIDEO_CACHE" in compiled.why_missing(source)
+    assert (
+        "cannot be written (a part of its path is a file, not a folder); choose another with C3DVIDEO_CACHE"
+        in compiled.why_missing(source)
+    )
 
     def read_only(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
@@ -256,7 +259,7 @@ def test_a_cache_folder_that_cannot_be_written(source: Path, tmp_path: Path, mon
     monkeypatch.setattr("tempfile.TemporaryDirectory", read_only)
     compiled.attempt.cache_clear()
     assert compiled.load(source) is None
-    assert "cannot be written (Read-only file system)" in compiled.why_missing(source)
+    assert "cannot be written (the file system is read-only)" in compiled.why_missing(source)
 
 
 @needs_compiler

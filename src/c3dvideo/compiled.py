@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from c3dvideo.files import cache_folder
+from c3dvideo.files import cache_folder, os_reason
 
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
 COMPILE_SECONDS = 60  # the package's libraries take 1 to 6; waiting for another process that compiles counts too
@@ -119,8 +119,7 @@ def _build_once(path: Path, *sources: Path) -> None:
             build(path, *sources, seconds=deadline - time.monotonic())
     except OSError as error:
         raise BuildError(
-            f"the cache folder {path.parent} cannot be written ({error.strerror or error}); "
-            "choose another with C3DVIDEO_CACHE"
+            f"the cache folder {path.parent} cannot be written ({os_reason(error)}); choose another with C3DVIDEO_CACHE"
         ) from error
 
 
@@ -150,7 +149,7 @@ def _compile(command: list[str], messages: Path, seconds: float) -> None:
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         except OSError as error:
-            raise BuildError(f"{command[0]} cannot be started: {error.strerror}") from error
+            raise BuildError(f"{command[0]} cannot be started: {os_reason(error)}") from error
         try:
             status = process.wait(max(seconds, 0))
         except subprocess.TimeoutExpired as error:

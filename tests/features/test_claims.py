@@ -102,5 +102,5 @@ def test_an_unexpected_lock_error_is_not_hidden(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr("fcntl.flock", broken)
-    with pytest.raises(StoreError, match="Input/output error"), FolderLocks(tmp_path):
+    with pytest.raises(StoreError, match="input/output error"), FolderLocks(tmp_path):
         pass

@@ -301,7 +301,7 @@ def test_an_unreadable_file_keeps_its_features(
     monkeypatch.setattr(Path, "open", refuse)
     (failure,) = extract([videos], out, weights=tiny_network, workers=0).failures
     assert (failure.name, failure.stage) == ("b.mp4", "read")
-    assert failure.message.endswith("b.mp4': cannot be read: Permission denied")
+    assert failure.message.endswith("b.mp4': cannot be read: permission is denied")
     assert (out / "b.mp4.npz").exists()
 
 

@@ -520,7 +520,7 @@ def test_a_missing_extra_is_named(module: str, write: Any, tmp_path: Path, monke
 
 
 def test_paths_that_are_no_weights_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read: No such file"):
+    with pytest.raises(UsageError, match="cannot be read: it does not exist"):
         import_weights(tmp_path / "none")
     with pytest.raises(UsageError, match="is a folder, not a weights file"):
         import_weights(tmp_path)

@@ -17,6 +17,7 @@ from typer.main import get_command
 from c3dvideo import __version__
 from c3dvideo.cli.output import speak_for, with_flags
 from c3dvideo.errors import C3DVideoError, UsageError
+from c3dvideo.files import os_reason
 
 app = typer.Typer(
     name="c3dvideo",
@@ -89,7 +90,7 @@ def _one_line(error: Exception) -> str:
     """The message; of an error of the operating system, the file that it concerns and the reason."""
     if isinstance(error, OSError) and error.strerror:
         files = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        return f"{' -> '.join(files) or 'this machine'}: {error.strerror}"
+        return f"{' -> '.join(files) or 'this machine'}: {os_reason(error)}"
     return " ".join(str(error).split())
 
 

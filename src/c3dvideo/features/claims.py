@@ -24,7 +24,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from c3dvideo.errors import StoreError
-from c3dvideo.files import sweep_leftovers
+from c3dvideo.files import os_reason, sweep_leftovers
 
 _FOLDER = ".locks"
 _UPDATE = "update"
@@ -67,7 +67,7 @@ class FolderLocks:
                     self._enter()
         except OSError as error:
             raise StoreError(
-                f"{self._folder} cannot be written: {error.strerror or error}; choose another `out=` or make room"
+                f"{self._folder} cannot be written: {os_reason(error)}; choose another `out=` or make room"
             ) from error
         return self
 

@@ -8,6 +8,7 @@ The descriptors of any two videos are alike (cosines near 0.8 for the embedded w
 the cosine alone says little. Its place among the cosines of unrelated videos does.
 """
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,10 @@ def generated_reference(
         matrix = _generated_descriptors(extractor, layer)
         try:
             with atomic_file(path) as file:
-                np.save(file, matrix)
+                # np.save by itself would write to the file's descriptor, and lose the reason of an error.
+                memory = io.BytesIO()
+                np.save(memory, matrix)
+                file.write(memory.getbuffer())
         except StoreError as error:
             note(f"note: {error}")
     return Reference(matrix, kinds, GENERATED, Part(layer, matrix.shape[1], extractor.settings))

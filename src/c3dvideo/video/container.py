@@ -24,6 +24,7 @@ from av.stream import Disposition
 
 from c3dvideo.choices import Damaged
 from c3dvideo.errors import DecodeError
+from c3dvideo.files import os_reason
 from c3dvideo.video.access import check_kind, check_url, is_live, open_options
 from c3dvideo.video.damage import (
     Inspector,
@@ -167,6 +168,8 @@ def _listen_to_ffmpeg() -> None:
 def _reason(error: FFmpegError | OSError, stall_seconds: float | None) -> str:
     if isinstance(error, ExitError):
         return _no_data(stall_seconds)
+    if isinstance(error, OSError) and error.errno:
+        return os_reason(error)
     return str(error.strerror or error)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from c3dvideo.errors import DecodeError
+from c3dvideo.files import os_reason
 from c3dvideo.video.access import check_kind, is_url
 from c3dvideo.video.frame_folder import pictures_in
 
@@ -31,7 +32,7 @@ def content_sha256(path: str, step: Callable[[], None] = lambda: None) -> str | 
             digest.update(os.fsencode(picture.name) + b"\0" + _file_sha256(picture, step))
         return digest.hexdigest()
     except OSError as error:
-        raise DecodeError(f"{path!r}: cannot be read: {error.strerror or error}") from error
+        raise DecodeError(f"{path!r}: cannot be read: {os_reason(error)}") from error
     except DecodeError as error:
         raise DecodeError(f"{path!r}: {error}") from error.__cause__
 

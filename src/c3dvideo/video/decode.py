@@ -24,6 +24,7 @@ from av.video.reformatter import VideoReformatter
 
 from c3dvideo.choices import ChannelOrder, Damaged
 from c3dvideo.errors import DecodeError
+from c3dvideo.files import os_reason
 from c3dvideo.video.access import is_url
 from c3dvideo.video.container import OpenStream, decoded_frames, open_file, open_url
 from c3dvideo.video.frame_folder import numbered_pictures, read_picture
@@ -118,7 +119,7 @@ def open_video(
                     return _open_folder(Path(source), channel_order, damaged)
                 opened = open_file(Path(source), damaged)
             except OSError as error:
-                raise DecodeError(f"cannot be read: {error.strerror or error}") from error
+                raise DecodeError(f"cannot be read: {os_reason(error)}") from error
         return Video(
             str(source), opened.fps, _stream_frames(str(source), opened, channel_order), opened.container.close
         )

@@ -7,19 +7,25 @@ Pillow decodes them: its JPEG decoder is the release's, FFmpeg's differs by a gr
 """
 
 import re
+import threading
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from c3dvideo.choices import ChannelOrder
 from c3dvideo.errors import DecodeError
+from c3dvideo.files import os_reason
 from c3dvideo.video.resize import Pixels
 
 PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 MAX_PIXELS = 1 << 26
 """Pixels of the largest frame that is read, 8192 x 8192. Reading such a picture takes under 1 GB of memory."""
+
+_filtering = threading.Lock()
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:
@@ -84,7 +90,7 @@ def read_picture(path: Path, channel_order: ChannelOrder) -> Pixels:
 
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
-        with Image.open(path) as picture:
+        with _open_picture(path) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise DecodeError(too_large(repr(path.name), picture.height, picture.width))
             if picture.mode.startswith(("I", "F")):
@@ -97,8 +103,18 @@ def read_picture(path: Path, channel_order: ChannelOrder) -> Pixels:
     except bombs as error:
         raise DecodeError(f"{path.name!r} is far larger than {MAX_PIXELS:,} pixels; scale it down") from error
     except (OSError, SyntaxError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = os_reason(error) if isinstance(error, OSError) and error.errno else error
         raise DecodeError(f"{path.name!r} cannot be read as a picture: {reason}") from error
+
+
+def _open_picture(path: Path) -> Any:
+    """`Image.open`, which also raises for a giant picture where Pillow would only print a warning."""
+    from PIL import Image
+
+    # The filters belong to the process: two threads that set and restore them at once would leave them changed.
+    with _filtering, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(path)
 
 
 def too_large(what: str, height: int, width: int) -> str:

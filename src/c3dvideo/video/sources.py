@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from c3dvideo.errors import UsageError
+from c3dvideo.files import os_reason
 from c3dvideo.video.access import is_url
 from c3dvideo.video.frame_folder import PICTURE_SUFFIXES, natural_key
 
@@ -130,7 +131,7 @@ def _walk(folder: Path, own_name: str, prefix: str, left_out: Counter[str]) -> I
     """The frame folder that `folder` is, if it is one, then every video below it."""
 
     def fail(error: OSError) -> None:
-        raise UsageError(f"cannot search {error.filename!r}: {error.strerror}; make it readable or leave it out")
+        raise UsageError(f"cannot search {error.filename!r}: {os_reason(error)}; make it readable or leave it out")
 
     seen: set[str] = set()
     for current, subfolders, files in os.walk(folder, onerror=fail, followlinks=True):
@@ -200,7 +201,7 @@ def _paths_in_csv(path: Path) -> Iterator[str]:
     try:
         text = _text(path.read_bytes())
     except OSError as error:
-        raise UsageError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{str(path)!r} cannot be read: {os_reason(error)}") from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
         columns = reader.fieldnames or []

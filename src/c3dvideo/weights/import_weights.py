@@ -23,7 +23,7 @@ import torch
 from c3dvideo import __version__
 from c3dvideo.choices import Pool5, Pool5Order
 from c3dvideo.errors import UsageError, WeightsError
-from c3dvideo.files import file_sha256
+from c3dvideo.files import file_sha256, os_reason
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import CONFIG, assemble
 from c3dvideo.reading import ForeignFile, decompressed, read_bytes, read_text
@@ -148,7 +148,7 @@ def _read(file: Path, fc6_rows: Pool5Order | None) -> Found:
             opened.seek(max(0, size - 8))
             tail = opened.read()
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{file} cannot be read: {os_reason(error)}") from error
     if not head:
         raise WeightsError(f"{file} is empty (0 bytes); fetch it again")
     if tail == tensorflow.MAGIC:
