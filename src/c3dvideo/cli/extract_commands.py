@@ -18,7 +18,7 @@ from c3dvideo.choices import (
     Short,
     Tail,
 )
-from c3dvideo.cli.needs import exists
+from c3dvideo.cli.needs import exists, needs
 from c3dvideo.cli.output import note, print_json
 
 if TYPE_CHECKING:
@@ -157,6 +157,15 @@ def extract(
         str | None,
         typer.Option("--shard", help="3/16: the third of 16 parts, for machines that share OUT.", show_default=False),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            help="Extract on a Ray cluster: auto (that of this machine), host:port, or local (start one here).",
+            show_default=False,
+            callback=needs("cluster"),
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn videos into features: OUT/sub/a.mp4.npz for every sub/a.mp4.
@@ -199,6 +208,7 @@ def extract(
         damaged=damaged,
         stall_seconds=stall_seconds,
         shard=shard,
+        cluster=cluster,
         note=note,
     )
     if as_json:

@@ -68,13 +68,16 @@ Outcome = VideoActivations | FailedVideo | StoredVideo
 
 
 class Video:
-    """One video whose clips are being computed. end: set once no more clips will be added."""
+    """One video whose clips are being computed.
+
+    end: set once no more clips will be added. checked: what is known of the video, which may be set later.
+    """
 
     def __init__(self, source: Source, checked: Checked | None, *, n_views: int, scratch: Path | None) -> None:
         self.source = source
         self.end: End | Failed | None = None
         self.settled = False
-        self._checked = checked
+        self.checked = checked
         self._n_views = n_views
         self._starts: list[tuple[int, float]] = []
         self._n_rows = 0
@@ -96,17 +99,18 @@ class Video:
         if self.settled or self.end is None:
             return
         if isinstance(self.end, Failed):
-            self._settle()
+            self.close()
             failure = Failure(
                 name=self.source.name, path=self.source.path, stage=self.end.stage, message=self.end.message
             )
-            yield FailedVideo(self.source, self._checked, failure)
+            yield FailedVideo(self.source, self.checked, failure)
         elif self._n_rows == len(self._starts) * self._n_views:
             whole = self._whole(self.end)
-            self._settle()
+            self.close()
             yield whole
 
-    def _settle(self) -> None:
+    def close(self) -> None:
+        """Let go of all rows; nothing follows."""
         self.settled = True
         for rows in self._layers.values():
             rows.close()
@@ -116,7 +120,7 @@ class Video:
         shape = (len(self._starts),) if self._n_views == 1 else (len(self._starts), self._n_views)
         return VideoActivations(
             source=self.source,
-            checked=self._checked or Checked(),
+            checked=self.checked or Checked(),
             layers={name: rows.array(shape) for name, rows in self._layers.items()},
             start_frame=np.array([frame for frame, _ in self._starts], np.int64),
             start_seconds=np.array([seconds for _, seconds in self._starts], np.float64),

@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from c3dvideo.features.decoding import Checked
 from c3dvideo.features.store import feature_path, read_metadata
@@ -43,6 +42,34 @@ class Identify:
         return identify(source, step, stall_seconds=self.stall_seconds)
 
 
+def is_same_content(found: Checked, stored: Checked) -> bool:
+    """Whether a video is what its stored features were made of; False where nothing can tell."""
+    if found.content_sha256 is None and found.url_state is None:
+        return False
+    return (found.content_sha256, found.url_state) == (stored.content_sha256, stored.url_state)
+
+
+def what_is_stored(out: Path, name: str, fingerprint: str, step: Callable[[], None]) -> Checked | None:
+    """The content of which the features under `name` were made; None when they are missing or of other settings.
+
+    Damaged features count as missing, so that they are made again. Calls `step` as it gets on.
+    """
+    path = feature_path(out, name)
+    try:
+        metadata = read_metadata(path)
+        _read_all(path, step)
+    except Exception:  # whatever is wrong with it
+        return None
+    if metadata.get("fingerprint") != fingerprint:
+        return None
+    return Checked(
+        content_sha256=metadata.get("content_sha256"),
+        url_state=metadata.get("url_state"),
+        is_stored=True,
+        damage=metadata.get("damage"),
+    )
+
+
 @dataclass(frozen=True)
 class StoredCheck:
     """Compares videos with the features under `out` that have `fingerprint`."""
@@ -56,24 +83,10 @@ class StoredCheck:
         found = identify(source, step, stall_seconds=self.stall_seconds)
         if found.content_sha256 is None and found.url_state is None:
             return found  # nothing can tell whether such a video has changed, so it is done again
-        metadata = self._metadata(feature_path(self.out, source.name), step)
-        expected = {
-            "content_sha256": found.content_sha256,
-            "url_state": found.url_state,
-            "fingerprint": self.fingerprint,
-        }
-        if any(metadata.get(key) != value for key, value in expected.items()):
+        stored = what_is_stored(self.out, source.name, self.fingerprint, step)
+        if stored is None or not is_same_content(found, stored):
             return found
-        return replace(found, is_stored=True, damage=metadata.get("damage"))
-
-    def _metadata(self, path: Path, step: Callable[[], None]) -> dict[str, Any]:
-        """The metadata of a feature file that is whole; empty for one that is missing or damaged."""
-        try:
-            metadata = read_metadata(path)
-            _read_all(path, step)
-        except Exception:  # whatever is wrong with it: a damaged file is made again
-            return {}
-        return metadata
+        return replace(found, is_stored=True, damage=stored.damage)
 
 
 def _read_all(path: Path, step: Callable[[], None]) -> None:

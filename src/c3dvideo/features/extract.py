@@ -10,9 +10,10 @@ fingerprint; a folder never mixes two. Several runs may work on one folder at on
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from c3dvideo.choices import Crops, Damaged, EngineName, Pool, PrecisionChoice
 from c3dvideo.features.check_stored import StoredCheck
@@ -33,6 +34,9 @@ from c3dvideo.progress import Bar, progress
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import Profile
 from c3dvideo.video.sources import Source, find_sources
+
+if TYPE_CHECKING:
+    from c3dvideo.features.cluster import Cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +108,7 @@ def extract(
     damaged: Damaged = "error",
     stall_seconds: float = STALL_SECONDS,
     shard: str | None = None,
+    cluster: str | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> ExtractSummary:
     """Store the features of every video of `inputs` under `out`. Returns what was done.
@@ -122,6 +127,8 @@ def extract(
     damaged: "keep" stores the clips before the damage of a damaged video and lists it as partial.
     stall_seconds: a video without a new frame for so long fails.
     shard: "3/16" takes the third of sixteen parts of the videos, by their names: for machines that share `out`.
+    cluster: where a Ray cluster is: "auto" for the one of this machine, "local" to start one here, or "host:port".
+        `device` is then auto, cpu or cuda, for all of the cluster, and `workers` counts decoders on all machines.
     note: called with one line about what the run uses.
 
     A video that fails is recorded in failures.jsonl and the run continues. Raises UsageError for inputs or settings
@@ -143,29 +150,40 @@ def extract(
     if part is not None:
         sources = take_shard(found, *part)
         note(f"shard {shard}: {len(sources)} of {len(found)} videos")
-    names = devices(device)[: max(1, len(sources))]
-    extractor = Extractor(
-        weights,
-        layers=layers,
-        plan=plan,
-        crops=crops,
-        pool=pool,
-        profile=profile,
-        profile_changes=profile_changes,
-        device=names[0],
-        precision=precision,
-        engine=engine,
-        batch_size=batch_size,
-        workers=workers,
-        damaged=damaged,
-        stall_seconds=stall_seconds,
-    )
-    if caveat := note_on_default_weights(extractor.settings):
-        note(caveat)
-    started = time.perf_counter()
-    with progress("extracting", unit="clips") as bar:
-        tally = _Tally(bar, sources)
-        shares, lost = _run(extractor, sources, Path(out), names, tally, note)
+    with ExitStack() as stack:
+        machines = None if cluster is None else stack.enter_context(_connect(cluster))
+        if machines is None:
+            names = devices(device)[: max(1, len(sources))]
+        else:
+            names = machines.devices(device, workers)
+        extractor = Extractor(
+            weights,
+            layers=layers,
+            plan=plan,
+            crops=crops,
+            pool=pool,
+            profile=profile,
+            profile_changes=profile_changes,
+            device=names[0],
+            precision=precision,
+            engine=engine,
+            batch_size=batch_size,
+            workers=workers,
+            damaged=damaged,
+            stall_seconds=stall_seconds,
+            is_elsewhere=machines is not None,
+        )
+        if caveat := note_on_default_weights(extractor.settings):
+            note(caveat)
+        started = time.perf_counter()
+        tally = _Tally(stack.enter_context(progress("extracting", unit="clips")), sources)
+        run = FolderRun(Path(out), extractor.manifest, report=tally)
+        if machines is None:
+            shares, lost = _run(extractor, sources, Path(out), names, run, tally, note)
+        else:
+            shares, lost = machines.compute(
+                run, sources, extractor, out=Path(out), workers=workers, report=tally, note=note
+            )
     timings = Timings()
     for share in shares:
         timings.add(share.timings)
@@ -189,18 +207,25 @@ def extract(
     )
 
 
+def _connect(address: str) -> "Cluster":
+    from c3dvideo.features.cluster import Cluster  # imports Ray, which only this needs
+
+    return Cluster(address)
+
+
 def _run(
     extractor: Extractor,
     sources: Sequence[Source],
     out: Path,
     names: Sequence[str],
+    run: FolderRun,
     tally: "_Tally",
     note: Callable[[str], None],
 ) -> tuple[list[Share], tuple[str, ...]]:
     """Extract on one device in this process, or on several with one process each."""
     check = StoredCheck(out, extractor.manifest.fingerprint, extractor.stall_seconds)
     timings = Timings()
-    with FolderRun(out, extractor.manifest, report=tally) as run:
+    with run:
         claimed = run.claimed(sources)
         if len(names) > 1:
             shares, lost = compute_on_devices(

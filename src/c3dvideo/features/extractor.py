@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 
 from c3dvideo import __version__
 from c3dvideo.choices import Crops, Damaged, EngineName, Pool, Precision, PrecisionChoice
@@ -68,8 +69,12 @@ class Extractor:
         workers: int | None = None,
         damaged: Damaged = "error",
         stall_seconds: float = STALL_SECONDS,
+        is_elsewhere: bool = False,
     ) -> None:
-        """Take the arguments of `extract`. Raises WeightsError for weights, UsageError for parts that do not fit."""
+        """Take the arguments of `extract`. Raises WeightsError for weights, UsageError for parts that do not fit.
+
+        is_elsewhere: the device is of another machine, to which the extractor will be sent, and may be missing here.
+        """
         self.label = _label(weights)
         self.network = prepare_network(weights, profile, profile_changes)
         self.plan = plan or ClipPlan(clip_length=self.network.architecture["clip_length"])
@@ -78,11 +83,11 @@ class Extractor:
         self.layers = [name for name in self.network.steps if name in wanted]
         self.views = self.network.profile.views(crops)
         self.pool = pool
-        self.device = find_device(device)
+        self.device = torch.device(device) if is_elsewhere else find_device(device)
         self.precision = _precision(precision, self.device.type)
         choose_engine(engine, self.device, self.precision)  # raises before anything is loaded or decoded
         self._engine_name = engine
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self.workers = _n_decoders(self.device.type) if workers is None else workers
         self.damaged: Damaged = damaged
         self.stall_seconds = stall_seconds
@@ -133,11 +138,13 @@ class Extractor:
         )
 
     def __str__(self) -> str:
-        return (
-            f"{', '.join(self.layers)} of {self.label} ({self.settings['weights'][:12]}), "
-            f"profile {self.network.profile.name}, "
-            f"engine {self.engine.name} in {self.engine.precision} on {self.engine.device}"
-        )
+        return f"{self.title}, engine {self.engine.name} in {self.engine.precision} on {self.engine.device}"
+
+    @property
+    def title(self) -> str:
+        """Layers, weights and profile, in words."""
+        layers, weights = ", ".join(self.layers), self.settings["weights"][:12]
+        return f"{layers} of {self.label} ({weights}), profile {self.network.profile.name}"
 
     @cached_property
     def engine(self) -> Engine:
@@ -150,7 +157,7 @@ class Extractor:
             precision=self.precision,
             engine=self._engine_name,
             shift_frames=_shift_frames(self.plan),
-            batch_clips=self._batch_size,
+            batch_clips=self.batch_size,
         )
 
     @property
@@ -165,8 +172,12 @@ class Extractor:
         other.device = find_device(device)
         return other
 
-    def features(self, found: VideoActivations) -> VideoFeatures:
-        """What is stored of a video: its activations, pooled if the settings say so, and where they come from."""
+    def features(self, found: VideoActivations, *, engine: Mapping[str, Any] | None = None) -> VideoFeatures:
+        """What is stored of a video: its activations, pooled if the settings say so, and where they come from.
+
+        engine: the description of the engine that has computed them, when it is not this extractor's own.
+        """
+        engine = self.engine.description() if engine is None else engine
         n_rows = 1 if self.pool else len(found.start_frame)
         # Only where they apply, so that the files of whole videos on disk are what they always were.
         unusual = {
@@ -189,7 +200,7 @@ class Extractor:
                 "settings": self.settings,
                 "fingerprint": self.manifest.fingerprint,
                 # A GPU's number would make equal features unequal files.
-                "engine": {**self.engine.description(), "device": self.engine.device.type},
+                "engine": {**engine, "device": str(engine["device"]).partition(":")[0]},
                 "version": __version__,
                 **{key: value for key, value in unusual.items() if value is not None},
             },

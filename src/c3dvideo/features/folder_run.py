@@ -163,7 +163,7 @@ class FolderRun:
         self._locks.sweep_at_exit = True
 
     def settle(self, video: Settled) -> None:
-        """Record the outcome of one video and let go of it."""
+        """Record the outcome of one video and let go of it, if it was claimed."""
         name = video.source.name
         if video.is_stale:
             with suppress(OSError):
@@ -173,5 +173,6 @@ class FolderRun:
         else:
             with self._locks.updating():
                 append_failure(self._out, video.failure)
-        self._claims.pop(name).release()
+        if claim := self._claims.pop(name, None):
+            claim.release()
         self._report(video)
