@@ -834,6 +834,21 @@ def test_a_server_need_not_state_a_length(tmp_path: Path, frames: list[np.ndarra
         assert len(read(f"{root}/{name}")) == 20
 
 
+@pytest.mark.parametrize(("flags", "share"), [("", 1), ("faststart", 1), ("faststart", 0.6)])
+def test_an_index_at_the_end_needs_a_server_that_sends_parts(tmp_path: Path, flags: str, share: float) -> None:
+    noise = iter(np.random.default_rng(0).integers(0, 256, (40, 120, 160, 3), np.uint8))  # more than FFmpeg buffers
+    write_video(tmp_path / "a.mp4", noise, container_options={"movflags": flags} if flags else {})
+    content = (tmp_path / "a.mp4").read_bytes()
+    part = content[: int(share * len(content))]
+    with serving(lambda handler: answer(handler, part, stated=len(content))) as root:
+        if flags and share == 1:
+            assert len(read(f"{root}/a.mp4")) == 40
+            return
+        reason = "its server cannot send parts of a file" if not flags else "its transfer was cut short"
+        with pytest.raises(DecodeError, match=reason):
+            read(f"{root}/a.mp4")
+
+
 @pytest.mark.parametrize("share", [0, 0.6])
 def test_a_silent_server_is_given_up_on(tmp_path: Path, frames: list[np.ndarray], share: float) -> None:
     write_video(tmp_path / "a.mkv", frames)

@@ -138,6 +138,13 @@ def problem_on_opening(log: Sequence[LogLine], demuxer: str, *, is_file: bool) -
     Opening reads ahead, and a demuxer reports only once what it meets there. What decoders report comes again.
     """
     reason = _complaint([line for line in log if line[1] == demuxer and _ABOUT_CONTENT.search(line[2])])
+    was_cut = any("prematurely" in text for _, _, text in log)
+    if reason is not None and not is_file and demuxer.startswith("mov") and "partial file" in reason and not was_cut:
+        # FFmpeg met the index at the end of the file and could not go back: the connection only moves forwards.
+        return DecodeError(
+            "its index comes after its frames, and its server cannot send parts of a file (HTTP ranges); download the "
+            "file and name that, or put the index first: ffmpeg -i FILE -c copy -movflags +faststart NEW.mp4"
+        )
     return None if reason is None else _damaged("FFmpeg found it so on opening", reason, is_file=is_file)
 
 
