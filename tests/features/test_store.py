@@ -364,6 +364,19 @@ def test_failures_survive_a_crash_and_leave_when_solved(tmp_path: Path) -> None:
     assert not (tmp_path / "failures.jsonl").exists()
 
 
+def test_without_locks_a_rewrite_loses_no_failure_of_another_run(tmp_path: Path) -> None:
+    """Run one reads the file, run two appends, run one writes: the line of run two is back when run two ends."""
+    solved, own = (Failure(name=name, path=name, stage="decode", message="x") for name in ("a.mp4", "b.mp4"))
+    append_failure(tmp_path, solved)
+    append_failure(tmp_path, own)
+    before = (tmp_path / "failures.jsonl").read_bytes()
+    assert settle_failures(tmp_path, [], failed=[own], is_locked=False) == [solved, own]
+    assert (tmp_path / "failures.jsonl").read_bytes() == before  # nothing to do, so nothing is written
+    assert settle_failures(tmp_path, ["a.mp4", "b.mp4"]) == []  # by the other run, which did not see the second line
+    assert settle_failures(tmp_path, [], failed=[own], is_locked=False) == [own]
+    assert read_failures(tmp_path) == [own]
+
+
 def test_lines_that_record_no_failure_are_skipped(tmp_path: Path) -> None:
     good = Failure(name="a", path="a", stage="decode", message="m")
     lines = [

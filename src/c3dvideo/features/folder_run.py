@@ -110,6 +110,7 @@ class FolderRun:
         self._locks = FolderLocks(out)
         self._claims: dict[str, Claim] = {}
         self._solved: list[str] = []
+        self._failures: list[Failure] = []
 
     def __enter__(self) -> Self:
         self._locks.__enter__()
@@ -128,7 +129,8 @@ class FolderRun:
             claim.release()
         if kind is None:
             with self._locks.updating():
-                settle_failures(self._out, solved=self._solved)
+                # Without locks, another run may have rewritten the file between reading it and our line.
+                settle_failures(self._out, self._solved, failed=self._failures, is_locked=self._locks.supported)
         self._locks.__exit__(kind, error, trace)
 
     def claimed(self, sources: Iterable[Source]) -> Iterator[Source | None]:
@@ -171,6 +173,7 @@ class FolderRun:
         if video.failure is None:
             self._solved.append(name)
         else:
+            self._failures.append(video.failure)
             with self._locks.updating():
                 append_failure(self._out, video.failure)
         if claim := self._claims.pop(name, None):

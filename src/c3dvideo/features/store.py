@@ -315,10 +315,21 @@ def append_failure(folder: str | Path, failure: Failure) -> None:
         file.write(separator + json.dumps(asdict(failure)).encode())
 
 
-def settle_failures(folder: str | Path, solved: Iterable[str]) -> list[Failure]:
-    """Rewrite failures.jsonl, sorted and without `solved`; returns what stays. Hold `FolderLocks.updating`."""
+def settle_failures(
+    folder: str | Path, solved: Iterable[str], *, failed: Iterable[Failure] = (), is_locked: bool = True
+) -> list[Failure]:
+    """Rewrite failures.jsonl, sorted and without `solved`; returns what stays. Hold `FolderLocks.updating`.
+
+    is_locked: False where the folder has no locks, so that another run may write at the same time. A file without any
+        of `solved` is then left as it is, and what the caller has recorded, `failed`, is written again if it is gone.
+    """
     gone = set(solved)
-    left = [failure for failure in read_failures(folder) if failure.name not in gone]
+    recorded = {failure.name: failure for failure in read_failures(folder)}
+    lost = () if is_locked else failed
+    missing = {failure.name: failure for failure in lost if failure.name not in recorded}
+    if not is_locked and not missing and not gone & recorded.keys():
+        return list(recorded.values())
+    left = [failure for name, failure in sorted((recorded | missing).items()) if name not in gone]
     path = Path(folder, FAILURES)
     if left:
         with atomic_file(path) as file:
