@@ -111,7 +111,7 @@ def test_the_page_of_the_default_weights_states_their_limits(
     monkeypatch.setattr(demo_run, "note_on_default_weights", lambda settings: "a note")
     page = demo(tmp_path / "out", weights=weights).page.read_text()
     assert "These videos are generated and their classes are those that the last layer of the default network" in page
-    assert "trained on generated clips only" in page and "<code>--weights sports1m</code>" in page
+    assert "trained on still pictures and generated clips" in page and "<code>--weights sports1m</code>" in page
 
 
 def test_names_are_escaped_on_the_page() -> None:

@@ -76,8 +76,8 @@ def test_features_of_the_default_weights_are_said_to_be(features: Path, tmp_path
     done = run(features, "--to", "npy", "--out", tmp_path / "out")
     assert done.returncode == 0
     assert done.stderr == (
-        "these features come from the default weights, which were trained on generated clips only and give 1,024 "
-        "numbers per clip; for the 4,096 of the paper extract with `--weights sports1m`\n"
+        "these features come from the default weights, which were trained on still pictures and generated clips "
+        "and give 1,024 numbers per clip; for the 4,096 of the paper extract with `--weights sports1m`\n"
     )
 
 

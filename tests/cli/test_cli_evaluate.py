@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from c3dvideo import C3D
+from c3dvideo import C3D, Extractor, descriptor
+from c3dvideo.features.store import Failure
 
 Run = Callable[..., tuple[int, str, str]]
 CLASSES = ("jump", "run", "sit", "walk")
@@ -248,6 +249,24 @@ def test_similar_leads_with_a_cosine_and_its_place_among_unrelated_pairs(
     code, out, _ = run("similar", a, b, "--weights", weights, "--layer", "fc6", "--layer", "prob", "--all")
     assert len(out.splitlines()) == 15
     assert out.splitlines()[2].split() == ["fc6", "prob"]
+
+
+def test_similar_subtracts_the_mean_that_the_weights_ship(
+    run: Run, narrow_network: C3D, moving_square: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = moving_square(tmp_path / "a.mp4", seed=0), moving_square(tmp_path / "b.mp4", seed=3)
+    monkeypatch.setenv("C3DVIDEO_CACHE", str(tmp_path / "cache"))
+    sides = [
+        descriptor(found.layers["fc6"]) for found in Extractor(narrow_network)([a, b]) if not isinstance(found, Failure)
+    ]
+    narrow_network.descriptor_mean = mean = (0.5 * sides[0]).astype(np.float32)
+    narrow_network.save_pretrained(tmp_path / "weights")
+    x, y = (side - mean for side in sides)
+    words = ("similar", a, b, "--weights", tmp_path / "weights", "--post-processing", "centre")
+    code, out, err = run(*words, "--json")
+    assert code == 0, err
+    assert json.loads(out)["cosine"] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-6)
+    assert "(fc6 after subtracting the mean descriptor)" in run(*words)[1]
 
 
 def test_similar_is_compared_with_a_folder_of_features(

@@ -252,17 +252,21 @@ def test_the_shipped_network_is_small_and_complete() -> None:
     assert (folder / "README.md").is_file()
     assert network.profile.mean != "volume", "overlapping clips can share work"
     assert network.steps[-4:] == ("fc6", "fc7", "fc8", "prob") and network.architecture["clip_length"] == 16
-    assert "no real" in network.provenance["source"]
+    assert "no video" in network.provenance["source"]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for source in network.provenance["sources"]:
+        assert f"{source['pictures']:,}" in card and source["licence"] in card, "the card names every source"
+    assert network.descriptor_mean is not None and network.descriptor_mean.shape == (1024,)
 
 
-def test_the_shipped_network_knows_which_way_things_go() -> None:
-    """A linear read-out of pool5 tells left from right and up from down on clips it never saw, unless shuffled."""
+def test_the_shipped_network_represents_direction() -> None:
+    """A linear read-out of pool5 separates left from right and up from down on new clips, unless they are shuffled."""
     network = load_weights("embedded")
 
-    def told(frames: Frames) -> float:
+    def read_out(frames: Frames) -> float:
         rows = decode_labels(network, layers=["pool5"], n_clips=120, seed=2_000_000, frames=frames)
-        asked = [row for row in rows if row.task in ("horizontal", "vertical")]
-        return sum(row.accuracy * row.n_clips for row in asked) / sum(row.n_clips for row in asked)
+        rows = [row for row in rows if row.task in ("horizontal", "vertical")]
+        return sum(row.accuracy * row.n_clips for row in rows) / sum(row.n_clips for row in rows)
 
-    assert told("in order") > 0.7
-    assert told("shuffled") < 0.6
+    assert read_out("in order") > 0.7
+    assert read_out("shuffled") < 0.6

@@ -117,8 +117,8 @@ def distil(
             f"{result.weights}: learned from {document['clips_seen']:,} clips of {document['pictures']:,} pictures and "
             f"{document['clips_of_videos']:,} clips of videos"
         )
-    for problem in result.unreadable.values():
-        note(f"left out: {problem}")
+    for path, problem in result.unreadable.items():
+        note(f"left out: {problem}" if str(path) in problem else f"left out: {path}: {problem}")
     if result.unreadable:
         raise typer.Exit(3)
 

@@ -37,7 +37,7 @@ OutWithPictures = Annotated[
 PostProcessingOption = Annotated[
     PostProcessing,
     typer.Option(
-        "--post-processing", help="'centre' subtracts the mean descriptor of the reference videos before comparing."
+        "--post-processing", help="'centre' subtracts a mean descriptor before comparing; see docs/evaluation.md."
     ),
 ]
 

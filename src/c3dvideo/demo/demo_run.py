@@ -245,8 +245,8 @@ def _remarks(generated: bool, summary: ExtractSummary, found: _Classified | None
         )
     if default:
         yield (
-            "These features come from the default weights, which were trained on generated clips only: 1,024 numbers "
-            "per clip, and little appearance. For the 4,096 numbers of the paper, add `--weights sports1m`."
+            "These features come from the default weights, which were trained on still pictures and generated clips: "
+            "1,024 numbers per clip, and little appearance. For the paper's 4,096 numbers, add `--weights sports1m`."
         )
 
 

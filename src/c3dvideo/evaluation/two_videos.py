@@ -44,7 +44,7 @@ class Similarity:
 
     def text(self) -> str:
         """The cosine and its place, in two lines."""
-        note = " after subtracting the mean of the reference videos" if self.post_processing == "centre" else ""
+        note = " after subtracting the mean descriptor" if self.post_processing == "centre" else ""
         return (
             f"cosine {self.cosine:.3f} ({self.layer}{note})\n"
             f"more alike than {self.percentile:.0f}% of {self.n_unrelated} pairs of unrelated videos "
@@ -74,7 +74,8 @@ def similar(
     """The similarity of two videos; nothing is stored but the descriptors of the generated reference videos.
 
     layers: the first gives the headline. reference: a folder of features of the same weights and settings; None takes
-        generated videos. post_processing: "centre" subtracts the mean descriptor of the reference videos first.
+        generated videos. post_processing: "centre" first subtracts a mean descriptor: that of the reference videos;
+        without `reference` that which the weights ship (of fc6), or else that of the generated videos.
         weights, options: arguments of `Extractor`.
     Raises VideoError when a video cannot be turned into clips, UsageError for features of other settings.
     """

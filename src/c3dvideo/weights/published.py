@@ -253,7 +253,7 @@ PUBLISHED: dict[str, Published] = {
 
 EMBEDDED_ENTRY = Published(
     name="embedded",
-    what="the default, part of this package: 1,024 numbers per clip; trained on generated clips only",
+    what="the default, part of this package: 1,024 numbers per clip; trained on still pictures and generated clips",
     urls=(),
     licence="Apache-2.0",
 )
