@@ -72,7 +72,7 @@ def tiny_network() -> C3D:
     return network.eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def moving_square() -> Callable[..., Path]:
     """Writes a video of a bright square that crosses a textured background; returns its path."""
 

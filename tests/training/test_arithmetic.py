@@ -85,7 +85,7 @@ def test_a_mean_volume_is_taken_off_before_crop_and_mirror() -> None:
     pixels = torch.randint(0, 256, (5, 16, 3, 37, 49), dtype=torch.uint8)
     draws = release_draws(3, 0, 5, height_margin=5, width_margin=17)
     labels, generator = torch.zeros(5, dtype=torch.int64), torch.Generator()
-    arguments: dict[str, Any] = {"n_classes": 2, "crop": (32, 2, 8), "generator": generator}
+    arguments: dict[str, Any] = {"n_classes": 2, "crop": (32, 2, 8), "generators": [generator] * 5}
     found, _ = train_batch(pixels, labels, normalise, settings, draws=draws, **arguments)
     whole = normalise(pixels.transpose(1, 2).float())
     assert torch.equal(found, fixed_crop(whole, draws, 32))

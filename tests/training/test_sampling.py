@@ -165,7 +165,7 @@ def test_boxes_stay_in_the_frame() -> None:
 
 def test_colour_changes_a_whole_clip_alike() -> None:
     clips = torch.full((2, 3, 4, 5, 5), 100.0) + torch.arange(3).view(1, 3, 1, 1, 1)
-    changed = augment.jitter_colour(clips, 0.5, torch.Generator().manual_seed(0))
+    changed = augment.jitter_colour(clips, 0.5, [torch.Generator().manual_seed(0)] * 2)
     assert not torch.allclose(changed[0], changed[1], atol=1.0)
     assert all(torch.allclose(changed[:, :, 0], changed[:, :, t]) for t in range(4))
     assert changed.min() >= 0 and changed.max() <= 255
@@ -178,7 +178,9 @@ def test_mixing_keeps_targets_in_step_with_pixels(kind: str) -> None:
     clips = labels.float().view(4, 1, 1, 1, 1).expand(4, 3, 2, 16, 16)
     for seed in range(20):
         one_hot = torch.nn.functional.one_hot(labels, 4).float()
-        mixed, targets = augment.mix(clips, one_hot, settings, torch.Generator().manual_seed(seed))
+        mixed, targets = augment.mix(
+            clips, one_hot, settings, [torch.Generator().manual_seed(seed)] * 4, positions=range(4)
+        )
         assert torch.allclose(targets.sum(1), torch.ones(4))
         assert torch.allclose(mixed.mean(dim=(1, 2, 3, 4)), targets @ torch.arange(4.0), atol=1e-4)
 

@@ -67,7 +67,7 @@ def loss_of(network: C3D, settings: TrainSettings, pixels: torch.Tensor, labels:
         settings,
         n_classes=len(network.classes),
         crop=(settings.crop_size, 2, 8),
-        generator=torch.Generator().manual_seed(0),
+        generators=[torch.Generator().manual_seed(0)] * len(pixels),
     )
     return torch.nn.functional.cross_entropy(network(inputs), targets)
 
@@ -302,7 +302,7 @@ def test_a_loss_that_is_no_number_stops_with_the_rate_and_a_hint(tmp_path: Path,
 def test_out_of_memory_names_the_batch_size_to_try(
     tmp_path: Path, videos: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: C3D, clips: torch.Tensor) -> torch.Tensor:
+    def full(self: C3D, clips: torch.Tensor, dropout: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(learner, "fast_logits", full)

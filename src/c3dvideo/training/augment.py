@@ -1,13 +1,15 @@
 """Turn a batch of uint8 clips into network input: crop, flip, colour and mixing, on any device.
 
-    inputs, targets = train_batch(pixels, labels, normalise, settings, n_classes=7, crop=(112, 8, 29), generator=random)
+    generators = clip_generators(seed=0, epoch=3, positions=[16, 17])
+    inputs, targets = train_batch(pixels, labels, normalise, settings, n_classes=7, crop=(112, 8, 29), generators=...)
 
-Every random number comes from the given CPU generator, so that a run is the same on every device. A mean volume is
-cropped and mirrored with the clip. This equals the release, which subtracts the mean first, and needs fewer steps.
+Every clip has a CPU generator of its own, seeded by its place in the run. What is drawn for a clip is therefore the
+same on every device, in every batch size and in whichever process. A mean volume is cropped and mirrored with the clip.
+This equals the release, which subtracts the mean first, and needs fewer steps.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -64,28 +66,53 @@ def train_batch(
     *,
     n_classes: int,
     crop: tuple[int, int, int],
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
     draws: Ints | None = None,
+    positions: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Network input (N, 3, T, size, size) and target distributions (N, n_classes) of uint8 clips (N, T, 3, H, W).
 
-    crop: size, top and left of the centre crop. draws: top, left, mirrored of every clip, as the release draws them.
+    crop: size, top and left of the centre crop. generators: one per clip. draws: top, left, mirrored of every clip, as
+    the release draws them. positions: of the clips in their epoch, which decide the pairs that are mixed; None counts
+    from 0.
     """
     size, top, left = crop
     n, height, width = len(pixels), pixels.shape[-2], pixels.shape[-1]
     targets = functional.one_hot(labels, n_classes).float()
     cut: Callable[[Tensor], Tensor]
     if settings.crops == "resized":
-        boxes = draw_boxes(n, height, width, settings.crop_area, generator)
-        cut = partial(resized_crop, boxes=boxes, size=size, flips=draw_flips(n, settings, generator))
+        boxes = torch.cat([draw_boxes(1, height, width, settings.crop_area, one) for one in generators])
+        flips = torch.cat([draw_flips(1, settings, one) for one in generators])
+        cut = partial(resized_crop, boxes=boxes, size=size, flips=flips)
     else:
         if draws is None:
-            draws = draw_crops(n, (height - size, width - size), settings, centre=(top, left), generator=generator)
+            margins = (height - size, width - size)
+            drawn = [draw_crops(1, margins, settings, centre=(top, left), generator=one) for one in generators]
+            draws = np.concatenate(drawn)
         cut = partial(fixed_crop, draws=draws, size=size)
     clips = cut(as_float(pixels))
     if settings.colour:
-        clips = jitter_colour(clips, settings.colour, generator)
-    return mix(normalise.cut(clips, cut), targets, settings, generator)
+        clips = jitter_colour(clips, settings.colour, generators)
+    places = range(n) if positions is None else positions
+    return mix(normalise.cut(clips, cut), targets, settings, generators, positions=places)
+
+
+def clip_generators(*, seed: int, epoch: int, positions: Iterable[int]) -> list[torch.Generator]:
+    """One CPU generator per clip, seeded by its position in its epoch."""
+    # The last number tells these generators from the one that draws a clip's first frame.
+    seeds = [int(np.random.SeedSequence((seed, epoch, position, 1)).generate_state(1)[0]) for position in positions]
+    return [torch.Generator().manual_seed(one) for one in seeds]
+
+
+def dropout_factors(
+    widths: dict[str, int], probability: float, generators: Sequence[torch.Generator]
+) -> dict[str, Tensor]:
+    """Dropout of every clip: for each layer of `widths`, float32 (N, width) of 0 or 1 / (1 - probability)."""
+    factors = {}
+    for name, width in widths.items():
+        kept = torch.stack([torch.rand(width, generator=one) >= probability for one in generators])
+        factors[name] = kept.float() / (1 - probability)
+    return factors
 
 
 def centre_batch(pixels: Tensor, normalise: Normalise, crop: tuple[int, int, int]) -> Tensor:
@@ -99,12 +126,13 @@ def as_float(pixels: Tensor) -> Tensor:
     return pixels.transpose(1, 2).float()
 
 
-def jitter_colour(clips: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+def jitter_colour(clips: Tensor, strength: float, generators: Sequence[torch.Generator]) -> Tensor:
     """Clips (N, 3, T, H, W) in 0 to 255 with brightness, contrast and saturation each changed by up to +-strength.
 
     All frames of a clip change alike. Contrast scales around the clip's mean, saturation around each pixel's mean.
     """
-    factors = 1 + strength * (2 * torch.rand(3, len(clips), generator=generator) - 1)
+    drawn = torch.stack([torch.rand(3, generator=one) for one in generators], dim=1)
+    factors = 1 + strength * (2 * drawn - 1)
     brightness, contrast, saturation = send(factors, clips.device).view(3, -1, 1, 1, 1, 1)
     grey = clips.mean(dim=1, keepdim=True)
     changed: Tensor = (clips * saturation).add_(grey.mul_(1 - saturation))
@@ -175,28 +203,48 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     return pinned.to(device, non_blocking=True)
 
 
-def mix(clips: Tensor, targets: Tensor, settings: TrainSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The batch mixed with itself in random order: whole clips (mixup) or a box through all frames (cutmix).
+def mix(
+    clips: Tensor,
+    targets: Tensor,
+    settings: TrainSettings,
+    generators: Sequence[torch.Generator],
+    *,
+    positions: Iterable[int],
+) -> tuple[Tensor, Tensor]:
+    """Every clip mixed with its neighbour in the epoch: as a whole (mixup), or a box through all frames (cutmix).
 
-    The share that is kept comes from beta(alpha, alpha). If both are set, each batch gets one of them at random.
+    Positions 2k and 2k + 1 are a pair, so that the pairs depend on neither batch size nor processes; a clip whose
+    neighbour is in another batch stays as it is. The share that a pair keeps comes from beta(alpha, alpha). If both
+    kinds are set, each pair gets one of them at random.
     """
+    if settings.mixup <= 0 and settings.cutmix <= 0:
+        return clips, targets
+    row_at = {position: row for row, position in enumerate(positions)}
+    pairs = [(row, row_at[place + 1]) for place, row in row_at.items() if place % 2 == 0 and place + 1 in row_at]
+    mixed, shares = clips.clone(), targets.clone()
+    for one, other in pairs:
+        kept, box = _draw_mix(clips.shape[-1], settings, generators[one])
+        # Rows one by one: an index made of a list would be copied to the device, which waits for it.
+        for row, partner in ((one, other), (other, one)):
+            if box is None:
+                mixed[row] = kept * clips[row] + (1 - kept) * clips[partner]
+            else:
+                mixed[row][..., box[0], box[1]] = clips[partner][..., box[0], box[1]]
+            shares[row] = kept * targets[row] + (1 - kept) * targets[partner]
+    return mixed, shares
+
+
+def _draw_mix(
+    side: int, settings: TrainSettings, generator: torch.Generator
+) -> tuple[float, tuple[slice, slice] | None]:
+    """The share of a clip that is kept, and the rows and columns that cutmix takes from the other (None for mixup)."""
     both = settings.mixup > 0 and settings.cutmix > 0
     cut = settings.cutmix > 0 and (not both or bool(torch.rand((), generator=generator) < 0.5))
     alpha = settings.cutmix if cut else settings.mixup
-    if alpha <= 0 or len(clips) < 2:
-        return clips, targets
     gamma = torch._standard_gamma(torch.full((2,), float(alpha)), generator=generator)
     kept = float(gamma[0] / gamma.sum())
-    order = torch.randperm(len(clips), generator=generator)
-    order = send(order, clips.device)
-    if cut:
-        side = clips.shape[-1]
-        length = round(side * math.sqrt(1 - kept))
-        top, left = torch.randint(0, side - length + 1, (2,), generator=generator).tolist()
-        rows, columns = slice(top, top + length), slice(left, left + length)
-        clips = clips.clone()
-        clips[..., rows, columns] = clips[order][..., rows, columns]
-        kept = 1 - length**2 / side**2
-    else:
-        clips = kept * clips + (1 - kept) * clips[order]
-    return clips, kept * targets + (1 - kept) * targets[order]
+    if not cut:
+        return kept, None
+    length = round(side * math.sqrt(1 - kept))
+    top, left = torch.randint(0, side - length + 1, (2,), generator=generator).tolist()
+    return 1 - length**2 / side**2, (slice(top, top + length), slice(left, left + length))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from c3dvideo.datasets.examples import Dataset
 from c3dvideo.datasets.splits import check_for_training
-from c3dvideo.errors import DatasetError
+from c3dvideo.errors import DatasetError, UsageError
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.progress import track
@@ -63,6 +63,14 @@ class Clips:
                 "smaller `sampling_rate=`, or `preset=modern`, which repeats the last frame of a short video"
             )
 
+    def check_enough_for(self, world: int) -> None:
+        """Raise UsageError when an epoch has fewer clips than the run has processes."""
+        if len(self.draws) < world:
+            raise UsageError(
+                f"an epoch has {len(self.draws)} training clips, too few for {world} processes; give at most "
+                f"`devices={len(self.draws)}`, or more `clips_per_video=`"
+            )
+
     def of(self, split: str) -> list[int]:
         """Example numbers of the readable examples of a split."""
         return [number for number, example in enumerate(self.examples) if example.split == split]
@@ -89,11 +97,17 @@ class Clips:
         return batches
 
     def evaluation(self, split: str, n_clips: int, *, rank: int = 0, world: int = 1) -> DataLoader[dict[str, Any]]:
-        """A loader of at most `n_clips` clips per video."""
-        chosen = (
-            self.of(split)[rank::world] or self.of(split)[:1]
-        )  # every device evaluates, so none may get an empty loader
+        """A loader of at most `n_clips` clips per video, for the videos of one process; see `evaluated_by`.
+
+        A process without videos gets the first one, which does not count: Lightning would leave out the whole
+        validation of a process whose loader is empty, and the others would wait for its results.
+        """
+        chosen = self.evaluated_by(split, rank=rank, world=world) or self.of(split)[:1]
         return self.loader(evaluation_batches(self.frames, chosen, n_clips, self.settings, starts=self.starts))
+
+    def evaluated_by(self, split: str, *, rank: int, world: int) -> list[int]:
+        """Example numbers of the videos of a split that process `rank` of `world` evaluates; each video has one."""
+        return self.of(split)[rank::world]
 
     def loader(self, batches: Any) -> DataLoader[dict[str, Any]]:
         """A loader of the clips in `batches`, which yields lists of `Draw`."""

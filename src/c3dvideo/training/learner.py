@@ -5,7 +5,7 @@ fit(learner, out)                                   # see `lightning_trainer`
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from c3dvideo.errors import TrainingError
 from c3dvideo.network.c3d import C3D
-from c3dvideo.training.augment import Normalise, centre_batch, train_batch
+from c3dvideo.training.augment import Normalise, centre_batch, clip_generators, dropout_factors, send, train_batch
 from c3dvideo.training.clip_loaders import Clips, add_probabilities, centre_crop, mean_probabilities
 from c3dvideo.training.forward import fast_logits
 from c3dvideo.training.frame_decoding import stored_size
@@ -26,6 +26,7 @@ from c3dvideo.training.optim import MovingAverage, learning_rate_factor, make_op
 from c3dvideo.training.run_folder import LAST
 from c3dvideo.training.sampling import Ints, TrainingBatches, release_draws
 from c3dvideo.training.settings import TrainSettings
+from c3dvideo.training.shared_norm import share_batch_norms
 
 UPDATES_PER_LOG = 10
 
@@ -69,7 +70,12 @@ class Learner(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def setup(self, stage: str) -> None:
-        """Take the memory layout that is fastest: twice as fast as the default on a CPU, and what tensor cores read."""
+        """Share the normalisations among processes, and take the memory layout that is fastest.
+
+        It is twice as fast as the default on a CPU, and what tensor cores read.
+        """
+        if self.trainer.world_size > 1:
+            share_batch_norms(self.network, self.trainer.strategy.root_device)
         if self.trainer.strategy.root_device.type in ("cpu", "cuda"):
             for network in {self.network, self.evaluated}:
                 network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -84,7 +90,9 @@ class Learner(LightningModule):
         self.trainer.fit_loop.max_batches = self.trainer.val_check_batch = len(self.batches)
 
     def training_step(self, batch: dict[str, Any], number: int) -> Tensor:
-        generator = self._seed(number)
+        assert self.batches is not None
+        positions = range(*self.batches.share(number))  # not from the batch: reading it would wait for the device
+        generators = clip_generators(seed=self.settings.seed, epoch=self.current_epoch, positions=positions)
         inputs, targets = train_batch(
             batch["pixels"],
             batch["target"],
@@ -92,19 +100,23 @@ class Learner(LightningModule):
             self.settings,
             n_classes=len(self.network.classes),
             crop=self.crop,
-            generator=generator,
-            draws=self._release_draws(number, len(batch["target"])) if self.settings.crops == "release" else None,
+            generators=generators,
+            draws=self._release_draws(number) if self.settings.crops == "release" else None,
+            positions=positions,
         )
         if self.first_input is None:
             self.first_input = (inputs.detach(), [self.network.classes[label] for label in batch["target"].tolist()])
         loss = functional.cross_entropy(
-            fast_logits(self.network, inputs),
+            fast_logits(self.network, inputs, dropout=self._dropout(generators)),
             targets,
             weight=self.class_weights,
             label_smoothing=self.settings.label_smoothing,
         )
+        loss = loss * self._weight(number, len(positions))
+        # The mean over all processes, so that all of them stop for the same loss and record the same.
+        mean = self.trainer.strategy.reduce(loss.detach(), reduce_op="mean")
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.losses.add(loss, update=self.global_step, learning_rate=rate)
+        self.losses.add(mean, update=self.global_step, learning_rate=rate)
         self._watch(self.losses.arrived())
         return loss
 
@@ -123,11 +135,17 @@ class Learner(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracy and loss over the videos of all devices; a video's probabilities are the mean of its clips'."""
-        probabilities, targets = mean_probabilities(self._sums, self.clips.targets)
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        own = self.clips.evaluated_by("val", rank=rank, world=world)
+        sums = {example: self._sums[example] for example in own}
         self._sums = {}
-        loss = functional.nll_loss(probabilities.clamp_min(1e-9).log(), targets, reduction="sum")
-        right = (probabilities.argmax(1) == targets).sum()
-        totals = torch.stack((right.float(), loss, torch.tensor(float(len(targets))))).to(self.device)
+        totals = torch.zeros(3)
+        if sums:
+            probabilities, targets = mean_probabilities(sums, self.clips.targets)
+            loss = functional.nll_loss(probabilities.clamp_min(1e-9).log(), targets, reduction="sum")
+            right = (probabilities.argmax(1) == targets).sum()
+            totals = torch.stack((right.float(), loss, torch.tensor(float(len(targets)))))
+        totals = totals.to(self.device)
         totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
         self.log("val_accuracy", totals[0] / totals[2])
         self.log("val_loss", totals[1] / totals[2])
@@ -162,22 +180,34 @@ class Learner(LightningModule):
                 state[f"average.module.{name.removeprefix('average.')}"] = state.pop(name)
             state["average.n_averaged"] = torch.tensor(checkpoint["global_step"])
 
-    def _seed(self, batch: int) -> torch.Generator:
-        """Seed every random number of this batch: dropout by the global generators, clips by the one returned."""
-        where = (self.settings.seed, self.current_epoch, batch, self.trainer.global_rank)
-        first, second = np.random.SeedSequence(where).generate_state(2).tolist()
-        torch.manual_seed(first)
-        return torch.Generator().manual_seed(second)
-
-    def _release_draws(self, batch: int, n_clips: int) -> Ints:
-        """The release's crops and mirrors of a batch, whose number counts on through all epochs."""
-        rank, world = self.trainer.global_rank, self.trainer.world_size
+    def _weight(self, number: int, n_clips: int) -> float:
+        """Factor on the mean loss of this process's clips, so that all clips of the whole batch count alike."""
         assert self.batches is not None
-        number = (self.current_epoch * self.batches.per_epoch + batch) * world + rank
+        return n_clips * self.trainer.world_size / self.batches.n_clips(number)
+
+    def _dropout(self, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+        """Dropout drawn per clip: masks of PyTorch's own would depend on which clips share a process."""
+        probability = self.network.architecture["dropout"]
+        layers = dict(self.network.named_layers())
+        widths = {name: layer.weight.shape[0] for name, layer in layers.items() if name in ("fc6", "fc7")}
+        factors = dropout_factors(widths, probability, generators) if probability else {}
+        return {name: send(factor, self.device) for name, factor in factors.items()}
+
+    def _release_draws(self, number: int) -> Ints:
+        """The release's crops and mirrors of this process's clips in a batch, whose number counts on through epochs."""
+        assert self.batches is not None
         height, width = (max(1, side - self.crop[0]) for side in stored_size(self.network.profile))
-        draws = release_draws(self.settings.seed, number, n_clips, height_margin=height, width_margin=width)
+        draws = release_draws(
+            self.settings.seed,
+            self.current_epoch * self.batches.per_epoch + number,
+            self.batches.n_clips(number),
+            height_margin=height,
+            width_margin=width,
+        )
         draws[:, 2] *= self.settings.flip
-        return draws
+        first, last = self.batches.share(number)
+        before = number * self.settings.batch_size * self.trainer.world_size
+        return draws[first - before : last - before]
 
     def _watch(self, losses: Iterable[Loss]) -> None:
         """Stop for a loss that is not finite; show every tenth in TensorBoard."""

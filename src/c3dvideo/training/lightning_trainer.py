@@ -4,10 +4,7 @@ if fit(learner, out, resume=False):               # True on the one process that
     ...
 """
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,9 @@ from c3dvideo.training.lightning_api import (
     Callback,
     EarlyStopping,
     ModelCheckpoint,
-    PossibleUserWarning,
     TensorBoardLogger,
     Trainer,
+    quiet_lightning,
 )
 from c3dvideo.training.run_folder import LAST, check_state
 from c3dvideo.training.settings import TrainSettings
@@ -51,7 +48,7 @@ def fit(
     settings, last = learner.settings, out / "checkpoints" / LAST
     if resume:
         check_state(last)
-    with _quiet():
+    with quiet_lightning():
         trainer = Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -70,6 +67,7 @@ def fit(
             enable_model_summary=False,
             plugins=[WholeCheckpoints()],
         )
+        learner.clips.check_enough_for(trainer.world_size)
         trainer.fit_loop.max_epochs = learner.clips.training_batches(world=trainer.world_size).n_epochs
         try:
             trainer.fit(learner, ckpt_path=last if resume else None, weights_only=True)
@@ -112,19 +110,3 @@ def _explain(error: RuntimeError, settings: TrainSettings) -> None:
         raise WeightsError(
             f"checkpoints/{LAST} belongs to another architecture ({first}); resume the run that made it"
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's advice about workers and its lines about hardware off the terminal."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PossibleUserWarning)
-            warnings.filterwarnings("ignore", "`isinstance", FutureWarning)  # of PyTorch about Lightning 2.6
-            warnings.filterwarnings("ignore", "Checkpoint directory", UserWarning)  # a resumed run's own
-            yield
-    finally:
-        logger.setLevel(level)

@@ -11,7 +11,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ LAST, SETTINGS_FILE, LOCK = "last.ckpt", "recipe.json", ".lock"
 
 
 @contextmanager
-def run_folder(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: bool) -> Iterator[None]:
+def run_folder(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: bool, world: int = 1) -> Iterator[None]:
     """Hold the run's folder; it is created, or checked to hold this very run when it is resumed.
+
+    world: number of processes that train; see `shared_evenly`.
 
     Raises UsageError when another process trains in the folder, when it holds a run already, or when `resume` finds
     no run, other settings or other data; StoreError when the folder cannot be written.
@@ -37,7 +39,7 @@ def run_folder(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: 
     if resume:
         stored_settings(out)
     with held(out):
-        _open(out, settings, dataset, resume=resume)
+        _open(out, settings, dataset, resume=resume, world=world)
         yield
 
 
@@ -109,10 +111,31 @@ def differences(stored: Mapping[str, Any], settings: TrainSettings) -> list[str]
     return [f"{n}: {then.get(n)} -> {now.get(n)}" for n in names if then.get(n) != now.get(n)]
 
 
-def _open(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: bool) -> None:
+def shared_evenly(settings: TrainSettings, out: Path, *, world: int) -> TrainSettings:
+    """The settings of a run that `world` processes resume: a batch keeps its clips, however many processes share it.
+
+    With as many processes as before, the settings are returned as they are. Raises UsageError when the clips of a batch
+    cannot be shared evenly.
+    """
+    stored, before = stored_settings(out), int(_stored(out).get("processes", 1))
+    n_clips = stored["batch_size"] * before
+    if settings.batch_size != stored["batch_size"] or world == before:
+        return settings
+    if n_clips % world:
+        raise UsageError(
+            f"{out} was started with batches of {n_clips} clips ({stored['batch_size']} on each of {before} devices), "
+            f"which {world} devices cannot share evenly; resume it with a number of `devices=` that divides {n_clips}"
+        )
+    return replace(settings, batch_size=n_clips // world)
+
+
+def _open(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: bool, world: int) -> None:
     data = hashlib.sha256(json.dumps([asdict(example) for example in dataset.examples]).encode()).hexdigest()
     if resume:
-        changed = differences(stored_settings(out), settings)
+        stored, before = stored_settings(out), int(_stored(out).get("processes", 1))
+        if stored.get("batch_size", 0) * before == settings.batch_size * world:
+            stored["batch_size"] = settings.batch_size  # the same batches, shared by another number of processes
+        changed = differences(stored, settings)
         if changed:
             raise UsageError(f"{out} was started with other settings ({'; '.join(changed)}); resume with the same ones")
         if _stored(out).get("data") != data:
@@ -121,7 +144,9 @@ def _open(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: bool)
     if (out / "checkpoints" / LAST).exists():
         raise UsageError(f"{out} already holds a run; continue it with `resume=True`, or choose another `out=`")
     with atomic_file(out / SETTINGS_FILE) as file:
-        file.write(json.dumps({"recipe": asdict(settings), "data": data}, indent=2).encode() + b"\n")
+        file.write(
+            json.dumps({"recipe": asdict(settings), "data": data, "processes": world}, indent=2).encode() + b"\n"
+        )
 
 
 def _stored(out: Path) -> dict[str, Any]:

@@ -126,6 +126,9 @@ class TrainingBatches(Sampler[list[Draw]]):
     video clips_per_video times. An update takes batch_size * accumulate * world clips. Clips of an epoch that do not
     fill an update are left out, unless the epoch has no full update. With `steps`, the last epoch is cut so that the
     run makes exactly that many updates.
+
+    The processes share one order of clips: batch `number` is the same batch_size * world clips whatever their number.
+    A last, smaller batch is shared as evenly as it can be, and left out when some process would get no clip of it.
     """
 
     def __init__(
@@ -137,9 +140,9 @@ class TrainingBatches(Sampler[list[Draw]]):
         self.updates = max(1, len(draws) // (settings.batch_size * settings.accumulate * world))
         self.n_updates = settings.steps or settings.epochs * self.updates
         self.n_epochs = -(-self.n_updates // self.updates)
-        self.per_epoch = min(
-            self.updates * settings.accumulate, -(-len(draws) // (settings.batch_size * world))
-        )  # batches; fewer than `accumulate` make an update if the epoch has no more clips
+        whole, rest = divmod(len(draws), settings.batch_size * world)
+        # Batches; fewer than `accumulate` make an update if the epoch has no more clips.
+        self.per_epoch = min(self.updates * settings.accumulate, max(1, whole + (rest >= world)))
         self.total = (self.n_epochs - 1) * self.per_epoch + self._length(self.n_epochs - 1)
 
     @property
@@ -167,11 +170,20 @@ class TrainingBatches(Sampler[list[Draw]]):
         return min(self.per_epoch, max(0, left) * self.settings.accumulate)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order, size = self._order(), self.settings.batch_size
+        order = self._order()
         for number in range(len(self)):
-            first = (number * self.world + self.rank) * size
-            chosen = order[first : first + size]
-            yield [Draw(self.epoch, first + i, *self.draws[row]) for i, row in enumerate(chosen)]
+            first, last = self.share(number)
+            yield [Draw(self.epoch, position, *self.draws[order[position]]) for position in range(first, last)]
+
+    def share(self, number: int) -> tuple[int, int]:
+        """First and last (exclusive) position in the epoch of this process's clips in batch `number`."""
+        before, n_clips = number * self.settings.batch_size * self.world, self.n_clips(number)
+        return before + self.rank * n_clips // self.world, before + (self.rank + 1) * n_clips // self.world
+
+    def n_clips(self, number: int) -> int:
+        """Clips of all processes together in batch `number` of an epoch."""
+        size = self.settings.batch_size * self.world
+        return min(size, len(self.draws) - number * size)
 
     def _order(self) -> Ints:
         """Indices into `draws` for this epoch, in training order."""

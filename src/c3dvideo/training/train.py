@@ -35,10 +35,10 @@ from c3dvideo.training.clip_loaders import Clips, predict_split, reading_process
 from c3dvideo.training.folding import folded, with_batch_norm
 from c3dvideo.training.frames import Frames, load_frames
 from c3dvideo.training.initial import initial_network, set_input
+from c3dvideo.training.launch import find_launch
 from c3dvideo.training.learner import Learner
-from c3dvideo.training.lightning_api import rank_zero_only
 from c3dvideo.training.lightning_trainer import BEST, fit
-from c3dvideo.training.run_folder import load_state, run_folder, stored_settings
+from c3dvideo.training.run_folder import load_state, run_folder, shared_evenly, stored_settings
 from c3dvideo.training.settings import TrainSettings, make_settings
 from c3dvideo.training.training_report import write_report
 from c3dvideo.weights.load import load_weights
@@ -84,8 +84,12 @@ def train(
         `TrainSettings` for all of them. resume: continue the run in `out` after its last finished epoch.
     cache: folder for decoded frames, which runs can share; None keeps them in `out`; "none" decodes at every use.
     workers: processes that read clips while the network trains; None uses none on a CPU, and up to eight on a GPU.
-    accelerator, devices, n_nodes, strategy: as in Lightning's Trainer, for one or many GPUs and machines.
-    note: called with warnings and, where no progress bar is drawn, with one line of text per epoch.
+    accelerator, devices, n_nodes, strategy: as in Lightning's Trainer, for one or many GPUs and machines. Under
+        torchrun and Ray Train, "auto" takes the processes that exist. What is drawn for a clip does not depend on
+        them: N devices with batches of B clips train as one device does with batches of N x B, up to rounding. A run
+        can be resumed on another number of devices that divides N x B; its batches keep their clips.
+    note: called with warnings and, where no progress bar is drawn, with one line of text per epoch; in the first
+        process only.
     Raises DatasetError, UsageError, WeightsError, MissingExtraError, or TrainingError when the run itself had to stop.
     """
     require_extra("train")
@@ -96,30 +100,33 @@ def train(
     if start is not None:
         taken = {name: start.architecture[name] for name in ("clip_length", "crop_size")}
         settings = replace(settings, **taken)
+    launch = find_launch(accelerator=accelerator, devices=devices, n_nodes=n_nodes, strategy=strategy)
+    if not launch.first:
+        note = _ignore
     settings = replace(settings, precision=_precision(settings, out, resume=resume, accelerator=accelerator))
+    if resume:
+        settings = shared_evenly(settings, out, world=launch.world)
     hold_out: dict[str, Any] = {"share": validation_share, "seed": settings.seed, "allow_leaks": allow_leaks}
     dataset = with_validation(given, **hold_out)
     check_for_training(dataset)
     leaks = check_leaks(dataset, allow_leaks=allow_leaks)
     if leaks:
         _warn(f"{leaks} source videos are in training and in validation or testing: accuracies are too high", note)
-    first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes of a run share its folder
-    with writing(out), run_folder(out, settings, dataset, resume=resume) if first else nullcontext():
+    held = run_folder(out, settings, dataset, resume=resume, world=launch.world)
+    with writing(out), held if launch.first else nullcontext():  # the other processes of a run share its folder
         network = _network(dataset, settings, start)
         frames = _frames(dataset, network, out, cache)
         if not any(example.split == "val" for example in given.examples):
             dataset = validation_of_readable(dataset, (frames.n_frames > 0).tolist(), **hold_out)
         clips = Clips(dataset, frames, settings, reading_processes(workers, accelerator=accelerator))
         learner = _learner(network, settings, clips, tuning=start is not None)
-        machine: dict[str, Any] = {
-            "accelerator": accelerator,
-            "devices": devices,
-            "n_nodes": n_nodes,
-            "strategy": strategy,
-        }
-        if not fit(learner, out, resume=resume, note=note, **machine):
+        if not fit(learner, out, resume=resume, note=note, **launch.arguments):
             return TrainResult(out, out / "weights", {})
         return _finish(learner, out, init, leaks)
+
+
+def _ignore(text: str) -> None:
+    """The `note` of every process but the first: one report of a run is enough."""
 
 
 def _warn(text: str, note: Callable[[str], None] | None) -> None:
