@@ -59,11 +59,16 @@ def analyse(
     _check_length(path, max_seconds)
     if not {"plan", "profile", "crops"} <= settings.keys():
         raise UsageError("the index does not record how its features were computed, so no other video fits in")
-    extractor = _extractor(weights, layer, json.dumps({key: settings[key] for key in ("plan", "profile", "crops")}))
-    if differences := settings_differences(settings, extractor.settings):
+    fixed = json.dumps({key: settings[key] for key in ("plan", "profile", "crops")})
+    try:
+        extractor = _extractor(weights, layer, fixed)
+        differences = settings_differences(settings, extractor.settings)
+    except UsageError as error:
+        differences = [str(error)]
+    if differences:
         raise UsageError(
-            f"the index holds features of other settings than this server computes: {'; '.join(differences)}; start it "
-            "with the weights of the index (`weights=`)"
+            f"the index was made with other weights or settings than this server uses: {'; '.join(differences)}; start "
+            "the server with the weights of the index (`weights=`)"
         )
     found = next(iter(extractor.activations([Source(path, name)])))
     if isinstance(found, Failure):

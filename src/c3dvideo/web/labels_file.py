@@ -48,6 +48,7 @@ class LabelsFile:
         self._lock = threading.Lock()
         self._read: tuple[tuple[int, int] | None, tuple[Example, ...]] = (None, ())
         self._version = 0
+        self.rows()
         if self.path.exists():
             table = ForeignFile(self.path, error=DatasetError, expected="a table of labelled videos")
             unknown = [name for name in csv_columns(table) if name not in _COLUMNS]
@@ -56,7 +57,6 @@ class LabelsFile:
                     f"{self.path} has the columns {', '.join(unknown)}, which labelling would lose; choose another "
                     "`labels=`"
                 )
-        self.rows()
 
     @property
     def version(self) -> int:

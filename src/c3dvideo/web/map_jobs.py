@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from c3dvideo.errors import MissingExtraError, StoreError, UsageError
 from c3dvideo.evaluation.feature_map import project
 from c3dvideo.files import atomic_file
-from c3dvideo.probing.descriptors import Array
+from c3dvideo.probing.descriptors import Array, unit_rows
 from c3dvideo.search.index import Index
 
 _N_COMPONENTS = 50
@@ -31,7 +31,8 @@ def lay_out(db: str, version: str, folder: str) -> None:
     index = Index.open(db)
     if str(index.version) != version:
         raise StoreError("the index has changed in the meantime; the map is made again")
-    vectors = index.clips(vectors="directions").vectors
+    # Not the directions that are searched: whitened, all their components would be equally wide.
+    vectors = unit_rows(index.clips().vectors).astype(np.float32)
     n = len(vectors)
     if n < 3 or vectors.shape[1] < 2:
         raise UsageError(f"{n} clips make no map; index three or more")
