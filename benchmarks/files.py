@@ -29,7 +29,7 @@ def narrow_network() -> C3D:
 
 
 def measure_decoding(*, quick: bool) -> Iterator[Row]:
-    """Milliseconds a decoded frame, 8-bit and three channels, of 320x240 H.264."""
+    """Milliseconds per decoded frame, 8-bit and three channels, of 320x240 H.264."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "video.mp4")
         n_frames = 150 if quick else 600
@@ -124,7 +124,7 @@ def measure_memory(*, quick: bool) -> Iterator[Row]:
 
 
 def measure_scaling(*, quick: bool) -> Iterator[Row]:
-    """Milliseconds a clip of extracting 10, 100 and 1,000 short videos with a narrow network."""
+    """Milliseconds per clip of extracting 10, 100 and 1,000 short videos with a narrow network."""
     with tempfile.TemporaryDirectory() as folder:
         for count in (10, 50) if quick else (10, 100, 1000):
             videos = write_folder(Path(folder, f"videos{count}"), count, 32, 96, 128)

@@ -37,7 +37,7 @@ from c3dvideo.video.sources import find_sources
 EAGER = "PyTorch eager, its defaults, autotuned"
 EXACT = "PyTorch eager, fp32, deterministic"
 EAGER_16_BIT = "PyTorch eager, bf16, autotuned"
-PAPER, PAPER_RATE = "the paper's K40", 313.9  # frames a second
+PAPER, PAPER_RATE = "the paper's K40", 313.9  # frames per second
 TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 3e-2, "fp16": 1e-2}
 CALLS_PER_TURN = 4  # so that launching and waiting count as they do in a run, where batches follow each other
 

@@ -1,4 +1,4 @@
-"""Seconds a clip up to fc6: ours, plain PyTorch as the ports run it, and the runtimes one would export to."""
+"""Seconds per clip up to fc6: ours, plain PyTorch as the ports run it, and the runtimes one would export to."""
 
 import tempfile
 import warnings
@@ -48,7 +48,7 @@ class ToFc6(nn.Module):
 
 
 def measure(*, quick: bool) -> Iterator[Row]:
-    """Wall seconds for one clip a call and for eight, beside a matrix product that is measured in the same turns."""
+    """Wall seconds for one clip per call and for eight, beside a matrix product that is measured in the same turns."""
     for batch in (1,) if quick else (1, 8):
         yield from _compare(
             f"network batch {batch}", batch, rounds=5 if quick else 15, clock=perf_counter, slow=not quick
@@ -142,7 +142,7 @@ def _exported(cut: nn.Module, clips: Tensor) -> Iterator[tuple[str, Run]]:
 
 
 def measure_overlap(*, quick: bool) -> Iterator[Row]:
-    """Seconds a clip with and without sharing what overlapping clips have in common, by stride."""
+    """Seconds per clip with and without sharing what overlapping clips have in common, by stride."""
     library = kernels.load()
     if library is None:
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def plot(results: Path, picture: Path) -> None:
-    """Draw seconds a clip of every way through the network as horizontal bars."""
+    """Draw seconds per clip of every way through the network as horizontal bars."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -32,7 +32,7 @@ def plot(results: Path, picture: Path) -> None:
             axis.text(
                 wall, len(bars) - 1, " direct convolution\n at the speed of\n a matrix product", fontsize=7, va="center"
             )
-        axis.set_title(f"{section.removeprefix('network ')}: seconds a clip up to fc6", fontsize=10)
+        axis.set_title(f"{section.removeprefix('network ')}: seconds per clip up to fc6", fontsize=10)
         axis.set_xlim(0, 1.25 * max([*values, wall or 0]))
         axis.spines[["top", "right"]].set_visible(False)
     for empty in figure.axes[len(sections) :]:

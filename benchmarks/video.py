@@ -1,7 +1,7 @@
 """How fast videos become clips on one core, and how much memory that takes: python benchmarks/video.py [VIDEO...]
 
-Prints JSON: milliseconds of processor time a frame, median and least of the repetitions, of decoding, of preprocessing
-and of clips, which is all of it. Without videos of your own, of generated ones, and the peak memory of a process that
+Prints JSON: milliseconds of processor time per frame, median and least of the repetitions, of decoding, of
+preprocessing and of clips, which is all of it. Without videos of your own, of generated ones, and the peak memory of a process that
 reads every clip of a one-minute and of a two-hour video.
 """
 
@@ -46,7 +46,7 @@ def main(paths: list[str]) -> None:
 
 
 def milliseconds_a_frame(paths: list[Path]) -> dict[str, list[float]]:
-    """Processor time a frame: [median, least] of each part."""
+    """Processor time per frame: [median, least] of each part."""
 
     def decode() -> int:
         n_frames = 0

@@ -41,11 +41,11 @@ def main() -> None:
         captions=[f"{task}: {name}" for task, name in motions],
         columns=3,
     )
-    looks = [(task, name) for task in ("scene", "texture", "shape", "material") for name in synthetic.TASKS[task]]
+    appearances = [(task, name) for task in ("scene", "texture", "shape", "material") for name in synthetic.TASKS[task]]
     draw_grid(
         FIGURES / "synthetic_look.png",
-        [strip(first_look(task, name), height=64, width=64)[:, :64] for task, name in looks],
-        captions=[name for _, name in looks],
+        [strip(first_appearance(task, name), height=64, width=64)[:, :64] for task, name in appearances],
+        captions=[name for _, name in appearances],
         columns=8,
     )
     draw_grid(
@@ -112,8 +112,8 @@ def first_people(task: str, name: str, used: set[int]) -> synthetic.Scene:
     raise AssertionError
 
 
-def first_look(task: str, name: str) -> synthetic.Scene:
-    """The first clip of seed 0 with this look and a thing large enough to see it."""
+def first_appearance(task: str, name: str) -> synthetic.Scene:
+    """The first clip of seed 0 with this appearance and an object large enough to show it."""
     for index in count():
         scene = synthetic.draw_scene(seed=0, index=index)
         x, y, _, size = scene.movement.objects[0, 0, :4]

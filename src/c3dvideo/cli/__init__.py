@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. One file a group of commands.
+"""The command line: parse, call, print. One file per group of commands.
 
     c3dvideo extract my_videos/ --out features/
 

@@ -1,4 +1,4 @@
-"""`c3dvideo synthesize` and `c3dvideo pretrain`: generated clips, and a network that has seen nothing else."""
+"""`c3dvideo synthesize`, `pretrain` and `decode-labels`: generated clips, and weights trained on them alone."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,20 +18,19 @@ def synthesize(
         str,
         typer.Option(
             "--task",
-            help="'everyday': classes that people have names for; 'all': research clips with every label; or one "
-            "task, such as rotation, frequency or colour: clips that have that label. Tasks such as touch, tool, shot "
-            "or hair give people.",
+            help="'everyday': eight classes of everyday motion. 'all': clips with every label. Or one task, such as "
+            "rotation, frequency or colour: clips with that label; touch, tool, shot or hair show people.",
         ),
     ] = "everyday",
     n_clips: Annotated[int, typer.Option("--clips", min=1, help="Videos to write.")] = 64,
     n_frames: Annotated[
-        int | None, typer.Option("--frames", help="Frames a video.", show_default="50 everyday, else 16")
+        int | None, typer.Option("--frames", help="Frames per video.", show_default="50 everyday, else 16")
     ] = None,
     height: Annotated[int, typer.Option("--height", help="Pixels; a multiple of 8.")] = 120,
     width: Annotated[int, typer.Option("--width", help="Pixels; a multiple of 8.")] = 160,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed, other videos.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
 ) -> None:
-    """Write generated videos and a table of their labels: for tests, demonstrations and teaching."""
+    """Write generated videos and a table of their labels, for tests, demonstrations and teaching."""
     from c3dvideo import synthetic
 
     if task == "everyday":
@@ -75,9 +74,9 @@ def pretrain(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     **settings: Any,
 ) -> None:
-    """Make a weights folder from generated clips alone.
+    """Train a network on generated clips only and write a weights folder.
 
-    The shipped one was made with --still-steps 1500 --steps 2500.
+    The embedded weights were made with --still-steps 1500 --steps 2500.
     """
     from c3dvideo.network.c3d import STAGES
     from c3dvideo.training.pretraining.pretraining_run import pretrain as run
@@ -95,20 +94,21 @@ def pretrain(
 def decode(
     weights: Annotated[
         list[str],
-        typer.Argument(help="Weights to compare: folders or names.", metavar="WEIGHTS...", show_default=False),
+        typer.Argument(help="Folders or names of weights to compare.", metavar="WEIGHTS...", show_default=False),
     ],
     layers: Annotated[
-        list[str] | None, typer.Option("--layer", help="Layer to read; default: the five pools, fc6.")
+        list[str] | None,
+        typer.Option("--layer", help="Layer to read; repeatable.", show_default="the five pools and fc6"),
     ] = None,
     *,
-    n_clips: Annotated[int, typer.Option("--clips", min=50, help="Generated clips to read from.")] = 600,
+    n_clips: Annotated[int, typer.Option("--clips", min=50, help="Number of generated clips.")] = 600,
     frames: Annotated[
         str, typer.Option("--frames", help="'in order', or a control: 'shuffled', 'one repeated'.")
     ] = "in order",
-    out: Annotated[Path | None, typer.Option("--out", help="CSV file for the table; default: stdout.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="CSV file for the table.", show_default="stdout")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
-    """Read motion and look of generated clips off every layer, linearly."""
+    """Fit linear classifiers of motion and appearance of generated clips on each layer, and print their accuracies."""
     import csv
     import sys
     from contextlib import nullcontext

@@ -70,7 +70,7 @@ def evaluate_retrieval(
 def random_average_precision(n_relevant: int, n: int) -> float:
     """The expected average precision of a random ranking of `n` videos of which `n_relevant` are relevant.
 
-    It exceeds n_relevant / n, most of all for short rankings, because average precision looks at relevant places only.
+    It exceeds n_relevant / n, most of all for short rankings, because average precision counts relevant places only.
     """
     if n == 1:
         return float(n_relevant)

@@ -43,7 +43,7 @@ class Identify:
 
 
 def is_same_content(found: Checked, stored: Checked) -> bool:
-    """Whether a video is what its stored features were made of; False where nothing can tell."""
+    """Whether a video is what its stored features were made of; False where that cannot be found out."""
     if found.content_sha256 is None and found.url_state is None:
         return False
     return (found.content_sha256, found.url_state) == (stored.content_sha256, stored.url_state)
@@ -82,7 +82,7 @@ class StoredCheck:
         """What is known of the video before it is decoded."""
         found = identify(source, step, stall_seconds=self.stall_seconds)
         if found.content_sha256 is None and found.url_state is None:
-            return found  # nothing can tell whether such a video has changed, so it is done again
+            return found  # a change of such a video cannot be found out, so it is done again
         stored = what_is_stored(self.out, source.name, self.fingerprint, step)
         if stored is None or not is_same_content(found, stored):
             return found

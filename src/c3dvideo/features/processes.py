@@ -86,7 +86,7 @@ def compute_on_devices(
     if lost:
         run.sweep_at_exit()
     if len(lost) == len(processes):
-        raise C3DVideoError(f"{'; '.join(lost)}; what was finished is kept, the same command goes on from there")
+        raise C3DVideoError(f"{'; '.join(lost)}; what was finished is kept, and the same command does the rest")
     return [process.share for process in processes if process.share is not None], lost
 
 

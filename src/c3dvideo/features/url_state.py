@@ -21,7 +21,7 @@ def url_state(url: str, *, seconds: float) -> dict[str, Any] | None:
     """ETag, modification date and length of a file on a web server, as far as the server states them.
 
     None for other protocols, for a server that states neither ETag nor date, and for one that does not answer such
-    questions: nothing can tell then whether the file has changed. Raises DecodeError when the server cannot be reached
+    requests: a change of the file cannot be found out then. Raises DecodeError when the server cannot be reached
     or does not have the file.
     """
     if not url.lower().startswith(_PROTOCOLS):

@@ -95,7 +95,7 @@ def make_engine(
 
     Raises UsageError for an unknown layer, and for a device, precision or engine that is not there.
     """
-    # Layers first: the first look for a GPU can take seconds, and the answer to a misspelt name should not.
+    # Layers first: the first search for a GPU can take seconds, and an error about a misspelt name should not.
     layers = network.check_layers(layers)
     place = find_device(device)
     name = choose_engine(engine, place, precision)

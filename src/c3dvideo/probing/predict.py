@@ -45,7 +45,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipScore:
-    """The best class of one clip: frames [start_frame, end_frame); the seconds are None where nobody knows them."""
+    """The best class of one clip: frames [start_frame, end_frame); the seconds are None where they are unknown."""
 
     start_frame: int
     end_frame: int

@@ -197,7 +197,7 @@ def opencv_bilinear_numpy(pixels: Pixels, size: Span, rows: Span, columns: Span)
 
 
 class _Plan(NamedTuple):
-    """Where the fixed-point bilinear looks and with which weights; the same for every frame of a video.
+    """Which pixels the fixed-point bilinear reads, and with which weights; the same for every frame of a video.
 
     lines: the source rows that are needed. neighbours: for every resized column, channel by channel, its left then
     its right neighbour in a source row. above, below: for every resized row its two neighbours among `lines`.

@@ -35,7 +35,7 @@ VIDEO_SUFFIXES = frozenset((
     ".ts", ".viv", ".vob", ".vro", ".webm", ".wmv", ".wtv", ".y4m",
 ))
 # fmt: on
-# Other files have these suffixes, too, so FFmpeg looks into them.
+# Other files have these suffixes, too, so their first bytes decide.
 AMBIGUOUS_SUFFIXES = frozenset(("", ".dat", ".mod", ".ps", ".rec", ".tod"))
 
 

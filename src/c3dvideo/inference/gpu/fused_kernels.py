@@ -66,7 +66,7 @@ def conv1_fits(weight: Tensor, device: torch.device) -> bool:
         return True  # Triton's interpreter
     major, _ = torch.cuda.get_device_capability(device)
     # Float32 needs 168 KB of shared memory, which Hopper has. Capability 10 keeps sums in a memory of their own, where
-    # Triton finds no room for eighteen products.
+    # eighteen products do not fit.
     return major in (8, 9, 12) if weight.dtype.itemsize == 2 else major == 9
 
 

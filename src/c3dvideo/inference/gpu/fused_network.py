@@ -4,7 +4,7 @@
     outputs, is_finite = network(pixels, view_index)       # pixels: uint8 (N, 3, 16, 112, 112) on the device
 
 A convolution writes its sums once. One kernel reads them, takes the maximum over each pooling window, adds the bias,
-applies ReLU and looks for infinities. conv1a has three input channels, too few for cuDNN's tensor core kernels: it and
+applies ReLU and checks for infinities. conv1a has three input channels, too few for cuDNN's tensor core kernels: it and
 pool1 are one kernel. fc6 reads pool5 in channels-last order: the columns of its weight are permuted once, instead of
 every activation. The numbers are those of `DirectNetwork` up to rounding; `TOLERANCES` bounds the relative L2 distance.
 """

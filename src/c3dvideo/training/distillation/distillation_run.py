@@ -242,7 +242,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def _finish(steps: StudentSteps, settings: DistilSettings) -> C3D:
-    """The running average with settled and folded normalisations, and the mean of its descriptors, on the CPU."""
+    """The averaged network, its normalisations measured and folded, with the mean of its descriptors, on the CPU."""
     average = steps.average.module
     assert isinstance(average, C3D)
     for module in average.modules():

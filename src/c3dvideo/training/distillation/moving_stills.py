@@ -94,7 +94,7 @@ def move_stills(stills: Tensor, *, frames: int, size: int, generator: torch.Gene
 
 
 def view_clips(clips: Tensor, middles: Tensor, *, size: int, generator: torch.Generator) -> MovingStills:
-    """Views of real clips, each through a camera that stands still; no motion target is known.
+    """Views of real clips, each through a fixed camera; they have no motion targets.
 
     clips: uint8 (N, 3, T, H, W), RGB. middles: uint8 (N, 3, h, w), the middle frames, which the teacher sees.
     """
@@ -114,7 +114,7 @@ def view_clips(clips: Tensor, middles: Tensor, *, size: int, generator: torch.Ge
 
 
 def _direction(draws: _Draws, still_share: float) -> tuple[Tensor, Tensor]:
-    """Class numbers into DIRECTIONS, and unit vectors (N, 2) of right and down; zero for what stands still."""
+    """Class numbers into DIRECTIONS, and unit vectors (N, 2) of right and down; zero for no motion."""
     eighth = draws.integer(8)
     angle = (eighth + draws.uniform(-0.4, 0.4)) * (math.pi / 4)
     moves = ~draws.chance(still_share)
@@ -147,13 +147,13 @@ def _camera(draws: _Draws, frames: int) -> tuple[Tensor, dict[str, Tensor]]:
     )
     room = (1 - torch.stack([side * ratio, side / ratio], -1).amax(1)).clamp(min=0)
     middle = (draws.uniform(-1, 1, 2) * room)[:, None]
-    # The picture moves along `way` when the camera looks the other way.
+    # The picture moves along `way` when the camera moves the other way.
     offset = middle - torch.einsum("ntij,ntj->nti", linear, path)
     return torch.cat([linear, offset[..., None]], -1), {"pan": pan, "zoom": zoom, "turn": turn}
 
 
 def _still_camera(draws: _Draws) -> Tensor:
-    """Lookups (N, 1, 2, 3) of a camera that stands still and shows a fifth to all of a frame, half of them mirrored."""
+    """Lookups (N, 1, 2, 3) of a fixed camera that shows a fifth to all of a frame, half of them mirrored."""
     side, ratio = draws.uniform(0.2, 1.0).sqrt(), draws.uniform(-0.2, 0.2).exp()
     size = torch.stack([0.87 * side * ratio, side / ratio], 1).clamp(max=1)
     middle = draws.uniform(-1, 1, 2) * (1 - size)

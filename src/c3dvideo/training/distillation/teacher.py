@@ -70,7 +70,7 @@ def load_teacher(choice: TeacherChoice, *, device: torch.device) -> Teacher:
         return efficientnet_lite2(device=device)
     if choice.kind == "onnx":
         return onnx_teacher(choice, device=device)
-    raise UsageError(f"{choice.name} holds vectors and cannot look at pictures; read it with read_vectors")
+    raise UsageError(f"{choice.name} holds vectors and no network that encodes pictures; read it with read_vectors")
 
 
 def efficientnet_lite2(*, device: torch.device, size: int = 224) -> Teacher:

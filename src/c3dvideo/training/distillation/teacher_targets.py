@@ -5,8 +5,8 @@
     targets = given_vectors(read_vectors("v.npz"), media)        # computed beforehand
     vectors, maps = targets(batch)
 
-With "once", the map of a whole picture is sampled through the camera that looks at the picture, so a view costs no run
-of the teacher. Two things are lost: what the teacher would see of a closer view, and that it would see the light of the
+With "once", the map of a whole picture is sampled through the camera of each view, so that a view costs no run of the
+teacher. Two things are lost: what the teacher would see of a closer view, and that it would see the light of the
 view. A kept map has at most 256 channels, a fixed random projection that leaves cosines as they are to about 0.06.
 """
 
@@ -105,7 +105,7 @@ def given_vectors(vectors: dict[str, Tensor], media: Media, *, device: torch.dev
 
 
 def _sampling(maps: dict[str, Tensor | None], device: torch.device) -> Callable[[StudentBatch], tuple[Tensor, Tensor]]:
-    """Targets that are the maps, seen through the camera of each view."""
+    """Targets sampled from the maps through the camera of each view."""
 
     def of(batch: StudentBatch) -> tuple[Tensor, Tensor]:
         seen = []
@@ -132,7 +132,7 @@ def _maps(
     projection = _projection(teacher.width).to(device)
     waiting: list[tuple[str, Tensor]] = []
 
-    def look() -> None:
+    def encode_waiting() -> None:
         if not waiting:
             return
         seen = teacher.map_of(torch.stack([picture for _, picture in waiting]).to(device).float())
@@ -148,8 +148,8 @@ def _maps(
             waiting.append((key, torch.tensor(picture)))
             done.add(key)
         if len(waiting) == _TEACHER_BATCH:
-            look()
-    look()
+            encode_waiting()
+    encode_waiting()
     if not keys:
         return None
     rows = []
