@@ -1,8 +1,8 @@
 """How fast videos become clips on one core, and how much memory that takes: python benchmarks/video.py [VIDEO...]
 
 Prints JSON: milliseconds of processor time per frame, median and least of the repetitions, of decoding, of
-preprocessing and of clips, which is all of it. Without videos of your own, of generated ones, and the peak memory of a process that
-reads every clip of a one-minute and of a two-hour video.
+preprocessing and of clips, which is all of it. Without videos of your own, it measures generated ones, and the peak
+memory of a process that reads every clip of a one-minute and of a two-hour video.
 """
 
 import json

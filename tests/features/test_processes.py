@@ -181,7 +181,7 @@ def test_when_all_processes_die(videos: Path, tmp_path: Path, weights: Path) -> 
     assert (run.returncode, stdout) == (1, "")
     killed = "the process on cpu was killed by SIGKILL"
     assert stderr.splitlines()[-1] == (
-        f"c3dvideo: {killed}; {killed}; what was finished is kept, the same command goes on from there"
+        f"c3dvideo: {killed}; {killed}; what was finished is kept, and the same command does the rest"
     )
 
 

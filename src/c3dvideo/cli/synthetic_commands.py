@@ -76,7 +76,7 @@ def pretrain(
 ) -> None:
     """Train a network on generated clips only and write a weights folder.
 
-    The embedded weights were made with --still-steps 1500 --steps 2500.
+    The start of the embedded weights was made with --still-steps 1500 --steps 2500.
     """
     from c3dvideo.network.c3d import STAGES
     from c3dvideo.training.pretraining.pretraining_run import pretrain as run
