@@ -77,9 +77,9 @@ class Extractor:
         """
         self.label = _label(weights)
         self.network = prepare_network(weights, profile, profile_changes)
+        wanted = self.network.check_layers(layers)
         self.plan = plan or ClipPlan(clip_length=self.network.architecture["clip_length"])
         _check_sizes(self.network, self.plan)
-        wanted = self.network.check_layers(layers)
         self.layers = [name for name in self.network.steps if name in wanted]
         self.views = self.network.profile.views(crops)
         self.pool = pool

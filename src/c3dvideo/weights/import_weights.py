@@ -3,12 +3,11 @@
     network = import_weights(Path("c3d.pickle"))
     network = import_weights(Path("sports1m.caffemodel"), mean=Path("sport1m_train16_128_mean.binaryproto"))
 
-The content of the file decides its format, not its name. Widths, number of classes and the pool5 rule follow from the
-arrays; profile and class names follow from the project. `network.provenance["notes"]` has one sentence per assumption
-and per unused array.
+The content of the file decides its format (`formats.recognise`). Widths, number of classes and the pool5 rule follow
+from the arrays; profile and class names follow from the project. `network.provenance["notes"]` has one sentence per
+assumption and per unused array.
 """
 
-import re
 import struct
 import zipfile
 import zlib
@@ -23,16 +22,14 @@ import torch
 from c3dvideo import __version__
 from c3dvideo.choices import Pool5, Pool5Order
 from c3dvideo.errors import UsageError, WeightsError
-from c3dvideo.files import file_sha256, os_reason
+from c3dvideo.files import file_sha256
 from c3dvideo.network.c3d import C3D
-from c3dvideo.network.folder import CONFIG, assemble
+from c3dvideo.network.folder import assemble
 from c3dvideo.reading import ForeignFile, decompressed, read_bytes, read_text
-from c3dvideo.reading_arrays import read_npy, read_npz
+from c3dvideo.reading_arrays import read_npy
 from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile
-from c3dvideo.weights.formats import state_dicts as layouts
-from c3dvideo.weights.formats import tensorflow
 from c3dvideo.weights.formats.caffe import read_blob
-from c3dvideo.weights.formats.pickles import read_pickle, read_torch
+from c3dvideo.weights.formats.recognise import read_arrays
 from c3dvideo.weights.formats.state_dicts import Array, Found
 
 LABELS = Path(__file__).parent / "labels"
@@ -42,18 +39,11 @@ _LABELS = {487: "sports1m", 101: "ucf101"}
 _CHANNEL_MEANS = {487: "caffe_channel_mean", 101: "caffe_ucf101_channel_mean"}
 _DENSE = ("fc6.weight", "fc7.weight")
 _CELLS: dict[int, tuple[Pool5, ...]] = {16: ("ceil", "symmetric"), 9: ("floor",)}
-_LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
-_PICKLE = re.compile(rb"\x80[\x02-\x05]|\([ld]|[\]}]q|c[\w.]+\r?\n\w+")  # protocol 2 and later, or 0 and 1
 # The parsers of the different formats raise all of these for damaged files.
 _DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
     *(TypeError, ValueError, SystemError, NotImplementedError, struct.error, zipfile.BadZipFile, zlib.error),
 )
-_UNSUPPORTED = {
-    b"\x12\x01\x00\x00\x00\x00\x00\x00": "an MXNet parameter file; import GluonCV's ONNX file of the same network",
-    b"\x04\x00\x00\x00\x01\x00\x00\x00": "a Torch7 file; import another copy of the network",
-    b"\x03\x00\x00\x00\x01\x00\x00\x00": "a Torch7 file; import another copy of the network",
-}
 
 
 def import_weights(
@@ -82,11 +72,11 @@ def import_weights(
     if profile is not None and profile not in PROFILES:
         raise UsageError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
     try:
-        found = _read(file, fc6_rows)
+        found = read_arrays(file, fc6_rows)
     except _DAMAGE as error:
         raise WeightsError(f"{file} is damaged or cut short: {error or type(error).__name__}") from error
     notes = [*found.notes]
-    architecture, arrays = _architecture(found, notes, str(file))
+    architecture, arrays = _architecture(found, notes)
     chosen = PROFILES[profile] if profile else found.profile
     volume = read_mean(Path(mean)) if mean else None
     chosen = _with_mean(chosen, volume, notes, n_classes=architecture["num_classes"], asked=profile is not None)
@@ -136,79 +126,7 @@ def read_mean(path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.ascontiguousarray(volume, np.float32)
 
 
-def _read(file: Path, fc6_rows: Pool5Order | None) -> Found:
-    """The arrays of a file, whose format follows from its first and last bytes."""
-    if file.is_dir():
-        hint = "is a weights folder already" if (file / CONFIG).is_file() else "is a folder, not a weights file"
-        raise UsageError(f"{file} {hint}")
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            head = opened.read(512)
-            opened.seek(max(0, size - 8))
-            tail = opened.read()
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {os_reason(error)}") from error
-    if not head:
-        raise WeightsError(f"{file} is empty (0 bytes); fetch it again")
-    if tail == tensorflow.MAGIC:
-        rows = fc6_rows or ("chw" if "sports1m_finetuning_ucf101" in file.name else "hwc")
-        return layouts.from_tensorflow(tensorflow.read_checkpoint(file), rows=rows)
-    for mark, what in _UNSUPPORTED.items():
-        if head.startswith(mark):
-            raise WeightsError(f"{file} is {what}; see `c3dvideo weights list`")
-    found = _read_by_mark(file, head, fc6_rows)
-    if fc6_rows and not found.layout.startswith("TensorFlow"):
-        raise UsageError(f"`fc6_rows=` is for TensorFlow files; {file} is a {found.layout}")
-    return found
-
-
-def _read_by_mark(file: Path, head: bytes, fc6_rows: Pool5Order | None) -> Found:
-    if head.startswith(b"\x89HDF"):
-        return layouts.from_keras(file)
-    if head.startswith(b"PK\x03\x04"):
-        return _read_zip(file, fc6_rows)
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size:
-        return _read_safetensors(file)
-    if _LEGACY_TORCH in head[:16]:
-        return layouts.from_checkpoint(read_torch(file))
-    if _PICKLE.match(head):
-        return layouts.from_checkpoint(read_pickle(file))
-    if head.lstrip()[:1] in (b"<", b"{") or head.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{file} is a text or web page, not weights; the download failed, fetch the file again")
-    if head.startswith(b"\x08") or file.suffix == ".onnx":
-        return layouts.from_onnx(file)
-    if head[:1] in (b"\x0a", b"\x12"):
-        return layouts.from_caffe(file)
-    raise WeightsError(
-        f"{file} is of no known weights format; there are Caffe models, PyTorch and plain pickles, safetensors, Keras "
-        "HDF5, ONNX, TensorFlow checkpoints and npz (see `c3dvideo weights list`)"
-    )
-
-
-def _read_zip(file: Path, fc6_rows: Pool5Order | None) -> Found:
-    with zipfile.ZipFile(file) as archive:
-        members = archive.namelist()
-    if "model.weights.h5" in members:
-        return layouts.from_keras(file)
-    if any(not name.endswith(".npy") for name in members):
-        return layouts.from_checkpoint(read_torch(file))
-    with read_npz(ForeignFile(file, WeightsError, "an .npz archive of weights")) as arrays:
-        named = {name: arrays.array(name, kinds="fiub") for name in arrays.names}
-    return layouts.from_tensorflow(named, rows=fc6_rows) if fc6_rows else layouts.from_named_arrays(named)
-
-
-def _read_safetensors(file: Path) -> Found:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return layouts.from_checkpoint(load_file(file))
-    except SafetensorError as error:
-        raise WeightsError(f"{file} is damaged or cut short: {error}") from error
-
-
-def _architecture(found: Found, notes: list[str], source: str) -> tuple[dict[str, Any], dict[str, Array]]:
+def _architecture(found: Found, notes: list[str]) -> tuple[dict[str, Any], dict[str, Array]]:
     """Arguments of C3D that follow from the arrays, and the arrays, with an fc8 of zeros if the file has none."""
     arrays = dict(found.arrays)
     shapes = {name: np.shape(array) for name, array in arrays.items()}
@@ -217,14 +135,14 @@ def _architecture(found: Found, notes: list[str], source: str) -> tuple[dict[str
     wanted = [*(stage[0] if stage else f"conv{i}a.weight" for i, stage in enumerate(stages, 1)), *_DENSE]
     if missing := [name for name in wanted if len(shapes.get(name, ())) != (2 if name in _DENSE else 5)]:
         raise WeightsError(
-            f"{source} is of another network: {', '.join(missing)} missing or of another shape; "
+            f"{found.source} is of another network: {', '.join(missing)} missing or of another shape; "
             f"it has {', '.join(list(shapes)[:8]) or 'no array of C3D'}"
         )
     channels, (fc_width, inputs) = _channels(arrays), shapes["fc6.weight"]
     if inputs % channels or inputs // channels not in _CELLS:
         raise WeightsError(
-            f"{source}: fc6 takes {inputs} inputs of {channels} channels, so {inputs / channels:g} per channel; a clip "
-            "of 16 frames of 112 pixels leaves 16 (pool5 ceil or symmetric) or 9 (floor)"
+            f"{found.source}: fc6 takes {inputs} inputs of {channels} channels, so {inputs / channels:g} per channel; "
+            "a clip of 16 frames of 112 pixels leaves 16 (pool5 ceil or symmetric) or 9 (floor)"
         )
     if "fc8.weight" not in shapes:
         arrays |= {"fc8.weight": np.zeros((487, fc_width), np.float32), "fc8.bias": np.zeros(487, np.float32)}

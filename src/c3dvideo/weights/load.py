@@ -24,24 +24,30 @@ def load_weights(name: str | Path | None = None) -> C3D:
     >>> network.layer_shape("fc6"), network.profile.name
     ((1024,), 'embedded')
     """
+    folder = _folder(name)
+    return load_folder_or_hub(C3D, str(name)) if folder is None else load_folder(C3D, folder)
+
+
+def _folder(name: str | Path | None) -> Path | None:
+    """The folder that holds the weights of this name; None for a hub id."""
     if name is None or str(name) == "embedded":
         if not (EMBEDDED / CONFIG).is_file():
             raise WeightsError(
                 "this installation ships no default weights; give a folder made by `c3dvideo weights import` or "
                 "`c3dvideo train`, or a name from `c3dvideo weights list`, as `weights=`"
             )
-        return load_folder(C3D, EMBEDDED)
+        return EMBEDDED
     path = Path(name)
     if path.is_dir():
-        return load_folder(C3D, path)
+        return path
     if path.is_file():
         raise UsageError(
             f"{name} is a file; turn it into a weights folder with `c3dvideo weights import {name} --out DIR`"
         )
     if str(name) in published.PUBLISHED:
-        return load_folder(C3D, published.fetch(str(name)))
+        return published.fetch(str(name))
     if isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        return load_folder_or_hub(C3D, name)
+        return None
     known = [entry.name for entry in published.PUBLISHED.values() if entry.fetchable and entry.is_network]
     raise UsageError(
         f"weights {str(name)!r} are neither a folder, nor a hub id (owner/name), nor one of "

@@ -10,7 +10,6 @@ parameters) are checked.
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -323,19 +322,14 @@ def _convert(entry: Published, folder: Path) -> None:
         )
     network.provenance |= {"published": entry.name, "url": entry.urls[0], "licence": entry.licence}
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    _or_remove(partial, lambda: save_folder(network, partial))
-    partial.replace(folder)
+    try:
+        save_folder(network, partial)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # of a save that failed; otherwise it has its final name
     for each in (file, mean):
         if each is not None:
             each.unlink(missing_ok=True)
-
-
-def _or_remove(folder: Path, write: Callable[[], None]) -> None:
-    try:
-        write()
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _by_hand(entry: Published) -> str:

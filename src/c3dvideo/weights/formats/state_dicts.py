@@ -47,7 +47,7 @@ class Found:
     """Arrays of a recognised file under our names, and its project's preprocessing.
 
     pool5: the rule, if the file states it. plain: the last layer is named `out`, as in `c3d_plain`.
-    notes: one sentence per assumption and per list of unused arrays.
+    notes: one sentence per assumption and per list of unused arrays. source: the file, for messages.
     """
 
     layout: str
@@ -56,6 +56,7 @@ class Found:
     pool5: Pool5 | None = None
     plain: bool = False
     notes: tuple[str, ...] = ()
+    source: str = ""
 
 
 def from_caffe(path: Path) -> Found:
