@@ -32,7 +32,7 @@ FailedVideos = Literal["error", "nan"]
 
 # Stored features (`features`).
 Pool = Literal["mean"]
-Format = Literal["caffe", "npy", "activitynet", "hdf5", "ucf-crime", "tall", "crops", "csv", "parquet"]
+Format = Literal["caffe", "npy", "activitynet", "hdf5", "ucf-crime", "tall", "crops", "csv", "parquet", "shards", "npz"]
 CropLayout = Literal["xd-violence", "rtfm"]
 Rounding = Literal["matlab", "python"]
 

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
@@ -20,6 +21,7 @@ from pathlib import Path, PurePath
 from typing import IO
 
 from c3dvideo.errors import C3DVideoError, StoreError, UsageError
+from c3dvideo.storage import Location, ObjectPath, location
 
 _REASONS = {
     errno.ENOENT: "it does not exist",
@@ -50,24 +52,30 @@ _ADVICE = {
 
 
 @contextmanager
-def atomic_file(path: str | Path, *, error: type[C3DVideoError] = StoreError, sync: bool = True) -> Iterator[IO[bytes]]:
+def atomic_file(
+    path: str | Location, *, error: type[C3DVideoError] = StoreError, sync: bool = True
+) -> Iterator[IO[bytes]]:
     """A binary file that appears at `path`, complete, when the block ends without an error.
 
+    path: an object of a store, too: it is stored when the block ends, by one request or, where it is large, in parts.
     sync: also wait until it is on disk, so that it survives a power cut. An OSError in the block is raised as `error`,
     which has it as its cause; then nothing is left behind and an older file at `path` stays as it was.
     """
+    path = location(path)
     with atomic_path(path, error=error) as temporary, temporary.open("wb") as file:
         yield file
         file.flush()
-        if sync:
+        if sync and isinstance(path, Path):
             os.fsync(file.fileno())
-    if sync:
+    if sync and isinstance(path, Path):
         with writing(path, error=error):
-            _sync_folder(Path(path).parent)
+            _sync_folder(path.parent)
 
 
 @contextmanager
-def atomic_text(path: str | Path, *, error: type[C3DVideoError] = StoreError, sync: bool = True) -> Iterator[IO[str]]:
+def atomic_text(
+    path: str | Location, *, error: type[C3DVideoError] = StoreError, sync: bool = True
+) -> Iterator[IO[str]]:
     """`atomic_file` for UTF-8 text, whose line ends are written as they are.
 
     Bytes of file names that are not UTF-8 (surrogates in Python) come out as those bytes.
@@ -79,12 +87,18 @@ def atomic_text(path: str | Path, *, error: type[C3DVideoError] = StoreError, sy
 
 
 @contextmanager
-def atomic_path(path: str | Path, *, error: type[C3DVideoError] = StoreError) -> Iterator[Path]:
+def atomic_path(path: str | Location, *, error: type[C3DVideoError] = StoreError) -> Iterator[Path]:
     """A temporary path beside `path`, for libraries that open a path; it takes the name `path` when the block ends.
 
-    Raises as `atomic_file` does. Nothing waits for the disk.
+    For an object, the path is in the folder for temporary files. Raises as `atomic_file` does. Nothing waits for the
+    disk.
     """
-    path = Path(path)
+    path = location(path)
+    if isinstance(path, ObjectPath):
+        with writing(path, error=error), tempfile.TemporaryDirectory(prefix="c3dvideo") as folder:
+            yield Path(folder, "object")
+            path.put(Path(folder, "object"))
+        return
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         with writing(path, error=error):
@@ -97,7 +111,7 @@ def atomic_path(path: str | Path, *, error: type[C3DVideoError] = StoreError) ->
 
 
 @contextmanager
-def writing(path: str | Path, *, error: type[C3DVideoError] = StoreError) -> Iterator[None]:
+def writing(path: str | Location, *, error: type[C3DVideoError] = StoreError) -> Iterator[None]:
     """Raise an OSError of the block as `error`: "out/a.npy could not be written: the disk is full; free some space"."""
     try:
         yield
@@ -105,7 +119,8 @@ def writing(path: str | Path, *, error: type[C3DVideoError] = StoreError) -> Ite
         advice = _ADVICE.get(cause.errno or 0)
         message = f"{path} could not be written: {os_reason(cause)}"
         if cause.errno == errno.ENOSPC:
-            message += f" ({_free_bytes(Path(path)) / 1e6:.1f} MB free)"
+            place = tempfile.gettempdir() if isinstance(path, ObjectPath) else path
+            message += f" ({_free_bytes(Path(place)) / 1e6:.1f} MB free)"
         elif cause.errno is None:  # from numpy, which loses the reason
             message += "; the disk may be full"
         raise error(f"{message}; {advice}" if advice else message) from cause
@@ -176,10 +191,10 @@ def _free_bytes(path: Path) -> int:
     return 0
 
 
-def _is_possible(path: str | Path) -> bool:
+def _is_possible(path: str | Location) -> bool:
     """Whether any file could have this path."""
     try:
-        return b"\0" not in os.fsencode(path)
+        return b"\0" not in os.fsencode(str(path))
     except UnicodeEncodeError:
         return False
 

@@ -31,6 +31,7 @@ from typing import IO, Any
 
 from c3dvideo.errors import C3DVideoError
 from c3dvideo.files import os_reason
+from c3dvideo.storage import Location, ObjectPath, location
 
 MEBIBYTE = 1 << 20
 TEXT_BYTES = 64 * MEBIBYTE
@@ -55,7 +56,7 @@ class ForeignFile:
     next ("make one with `c3dvideo probe fit`").
     """
 
-    path: str | Path
+    path: str | Location
     error: type[C3DVideoError]
     expected: str
     advice: str = ""
@@ -108,16 +109,25 @@ def opened(file: ForeignFile) -> Iterator[IO[bytes]]:
     """
     with ExitStack() as stack:
         try:
-            mode = Path(file.path).stat().st_mode
-            if stat.S_ISDIR(mode):
-                raise file.wrong("it is a folder")
-            if stat.S_ISFIFO(mode) and not str(file.path).startswith(("/dev/", "/proc/")):
-                raise file.wrong("it is a named pipe")
-            stream = stack.enter_context(Path(file.path).open("rb"))
+            path = location(file.path)
+            if isinstance(path, ObjectPath):
+                stream = stack.enter_context(path.open())
+            else:
+                stream = stack.enter_context(_opened_file(path, file))
         except (OSError, ValueError) as cause:  # ValueError: a NUL or a lone surrogate in the path
             raise file.unreadable(cause) from cause
         with parsing(file):
             yield stream
+
+
+def _opened_file(path: Path, file: ForeignFile) -> IO[bytes]:
+    """A file of the file system; raises the file's error for a folder or a named pipe."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise file.wrong("it is a folder")
+    if stat.S_ISFIFO(mode) and not str(path).startswith(("/dev/", "/proc/")):
+        raise file.wrong("it is a named pipe")
+    return path.open("rb")
 
 
 def read_bytes(file: ForeignFile, *, max_bytes: int = TEXT_BYTES) -> bytes:

@@ -283,6 +283,13 @@ def test_pools_fit_into_the_cluster(n_cpus: int, workers: int | None) -> None:
         assert min(pools.n_decoders, pools.n_networks, pools.decoder_cpus) > 0
 
 
+def test_an_extractor_for_gpus_elsewhere_needs_none_here(tiny_network: C3D) -> None:
+    extractor = Extractor(tiny_network, plan=PLAN, device="cuda", is_elsewhere=True)
+    assert (extractor.device.type, extractor.precision) == ("cuda", "fp16")
+    here = pickle.loads(pickle.dumps(Extractor(tiny_network, plan=PLAN, device="cpu", is_elsewhere=True))).on("cpu")
+    assert here.engine.description()["device"] == "cpu"
+
+
 # Runs on a real cluster
 
 

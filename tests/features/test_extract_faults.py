@@ -20,9 +20,10 @@ import pytest
 from c3dvideo import C3D
 from c3dvideo.errors import UsageError
 from c3dvideo.features.extract import ExtractSummary, extract
+from c3dvideo.features.failures import read_failures
 from c3dvideo.features.folder_run import PARTIAL
 from c3dvideo.features.shards import parse_shard, take_shard
-from c3dvideo.features.store import list_features, read_failures, read_features
+from c3dvideo.features.store import list_features, read_features
 from c3dvideo.network.folder import save_folder
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.sources import Source

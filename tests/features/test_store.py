@@ -15,21 +15,19 @@ from hypothesis import strategies as st
 
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features import store
+from c3dvideo.features.failures import append_failure, read_failures, settle_failures
 from c3dvideo.features.store import (
     Failure,
     Manifest,
     VideoFeatures,
-    append_failure,
     claim_folder,
     descriptor,
     feature_path,
     list_features,
-    read_failures,
     read_features,
     read_layer_names,
     read_manifest,
     read_metadata,
-    settle_failures,
     write_features,
 )
 from c3dvideo.files import atomic_file, sweep_leftovers

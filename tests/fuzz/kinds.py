@@ -26,17 +26,15 @@ from c3dvideo.datasets.layouts import (
 )
 from c3dvideo.datasets.lists import read_csv
 from c3dvideo.features.convert import PcaBasis, convert, fit_pca
+from c3dvideo.features.failures import append_failure, read_failures, settle_failures
 from c3dvideo.features.store import (
     Failure,
     Manifest,
     VideoFeatures,
-    append_failure,
     claim_folder,
-    read_failures,
     read_features,
     read_manifest,
     read_metadata,
-    settle_failures,
     write_features,
 )
 from c3dvideo.probing.descriptors import read_labelled

@@ -16,18 +16,25 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    features: Annotated[Path, typer.Argument(help="Folder that `c3dvideo extract` wrote.", show_default=False)],
+    features: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder that `c3dvideo extract` wrote, or shards made of it; s3:// too.", show_default=False
+        ),
+    ],
     *,
     to: Annotated[Format, typer.Option("--to", help="Format to write; docs/formats.md describes each.")],
     out: Annotated[Path, typer.Option("--out", help="File for activitynet, hdf5, parquet and --merge; else a folder.")],
     layer: Annotated[
         list[str] | None,
         typer.Option(
-            "--layer", help="Layer to write where several are stored; caffe and parquet: repeatable, default all."
+            "--layer",
+            help="Layer to write where several are stored; caffe, parquet, shards, npz: repeatable, default all.",
         ),
     ] = None,
     keep_suffix: Annotated[
-        bool, typer.Option("--keep-suffix", help="Name outputs a.mp4..., not a...; tall and parquet always do.")
+        bool,
+        typer.Option("--keep-suffix", help="Name outputs a.mp4..., not a...; tall, parquet, shards and npz always do."),
     ] = False,
     pca: Annotated[
         int | None, typer.Option("--pca", help="activitynet: fit this many components, saved as OUT.pca.npz.")

@@ -10,6 +10,7 @@ from typing import Any
 
 from c3dvideo.errors import UsageError
 from c3dvideo.extras import Extra, require_extra
+from c3dvideo.storage import is_object, location
 
 
 def needs(extra: Extra) -> Callable[[Any], Any]:
@@ -24,8 +25,11 @@ def needs(extra: Extra) -> Callable[[Any], Any]:
 
 
 def exists(value: Any) -> Any:
-    """A callback for arguments that name files or folders; URLs and `-` for stdin are not looked up."""
+    """A callback for arguments that name files or folders; addresses and `-` for stdin are not looked up."""
     for given in value if isinstance(value, list | tuple) else [value]:
+        if given is not None and is_object(given):
+            location(given)  # raises for a missing extra, and for a key in the address
+            continue
         if given is None or str(given) == "-" or "://" in str(given):
             continue
         try:

@@ -6,6 +6,7 @@
 Several partitions into training and test videos (official splits, or folds) are averaged.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from c3dvideo.datasets.examples import Example
 from c3dvideo.errors import DatasetError, UsageError
 from c3dvideo.evaluation.evaluation_report import METRICS, Report, data_facts
 from c3dvideo.evaluation.paper import beside
-from c3dvideo.features.store import feature_path, read_features
+from c3dvideo.features.store import feature_path, has_features, read_features
 from c3dvideo.network.folder import read_config
 from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, clip_vectors, some, unit_rows
 from c3dvideo.probing.probe import fit_probe, group_folds
 from c3dvideo.progress import track
 from c3dvideo.reading import ForeignFile, read_lines
+from c3dvideo.storage import location
 
 # With fewer classes, five guesses hold the right one in half of the cases or more, and the figure says little.
 FEWEST_CLASSES_FOR_TOP5 = 10
@@ -62,7 +64,7 @@ def evaluate_recognition(
         names = [] if classes is None else read_class_names(classes)
         tested = [labelled.preferred_part("", ["test", "val"]).examples for labelled in parts]
         return average([evaluate_predictions(features[0], each, names, n_clips=n_clips, seed=seed) for each in tested])
-    clip_folder = features[0] if len(features) == 1 and Path(features[0]).is_dir() else None
+    clip_folder = features[0] if len(features) == 1 and location(features[0]).is_dir() else None
     options: dict[str, Any] = {"penalty": penalty, "folds": folds, "standardise": standardise, "seed": seed}
     return average(
         [
@@ -136,14 +138,15 @@ def evaluate_predictions(
     found: list[Array] = []
     truth, missing = [], []
     for example in track(examples, "reading predictions", unit="videos"):
-        path = feature_path(folder, example.path)
-        scores = clip_features(folder, example.path, layer) if path.exists() else np.zeros((0, len(names)))
+        is_there = has_features(folder, example.path)
+        scores = clip_features(folder, example.path, layer) if is_there else np.zeros((0, len(names)))
         if not len(scores):
             missing.append(example.path)
             continue
         if scores.shape[1] != len(names):
+            path = feature_path(folder, example.path)
             raise UsageError(f"{path}: {layer} has {scores.shape[1]} numbers per clip for {len(names)} classes")
-        found.append(_drawn(scores, n_clips, [seed, crc32(example.path.encode())]))
+        found.append(_drawn(scores, n_clips, [seed, crc32(os.fsencode(example.path))]))
         truth.append(number[example.label])
     if not found:
         raise DatasetError(f"none of {len(examples)} labelled videos has features in {folder}: {some(missing)}")

@@ -28,6 +28,7 @@ from c3dvideo.plots import (
 from c3dvideo.probing.descriptors import Array, choose_layer, clip_vectors, read_descriptors, unit_rows
 from c3dvideo.reading import ForeignFile, parsing, read_json, read_json_lines
 from c3dvideo.reading_tables import csv_columns, csv_rows
+from c3dvideo.storage import location
 
 _MOST_LANES = 40
 _MOST_ROWS = 200
@@ -275,7 +276,7 @@ def _lanes(file: ForeignFile) -> tuple[list[Lane], bool]:
     """The lanes of a document or of JSON lines, and whether their times are seconds."""
     lines, damaged = read_json_lines(file)
     if lines and not damaged and all("classes" in line for line in lines):
-        return [_watched(lines, Path(file.path).name)], True
+        return [_watched(lines, location(file.path).name)], True
     document = read_json(file)
     videos = document.get("predictions") or document.get("videos") or []
     parts = [list(_stretches(video)) for video in videos]

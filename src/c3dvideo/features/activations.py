@@ -23,6 +23,8 @@ from c3dvideo.errors import StoreError
 from c3dvideo.features.decoding import Checked, End, Failed
 from c3dvideo.features.store import Array, Failure
 from c3dvideo.files import os_reason
+from c3dvideo.storage import Location
+from c3dvideo.video.access import shown
 from c3dvideo.video.sources import Source
 
 SPILL_BYTES = 1 << 28
@@ -101,7 +103,7 @@ class Video:
         if isinstance(self.end, Failed):
             self.close()
             failure = Failure(
-                name=self.source.name, path=self.source.path, stage=self.end.stage, message=self.end.message
+                name=self.source.name, path=shown(self.source.path), stage=self.end.stage, message=self.end.message
             )
             yield FailedVideo(self.source, self.checked, failure)
         elif self._n_rows == len(self._starts) * self._n_views:
@@ -128,6 +130,11 @@ class Video:
             n_frames=end.n_frames,
             damage=end.damage,
         )
+
+
+def scratch_folder(out: Location) -> Path:
+    """Where the activations of long videos go: the folder of features, beside whose files they must fit anyway."""
+    return out if isinstance(out, Path) else Path(tempfile.gettempdir())
 
 
 class Rows:

@@ -14,6 +14,7 @@ from pathlib import Path
 from c3dvideo.features.decoding import Checked
 from c3dvideo.features.store import feature_path, read_metadata
 from c3dvideo.features.url_state import url_state
+from c3dvideo.storage import Location
 from c3dvideo.video.access import is_url
 from c3dvideo.video.content import content_sha256
 from c3dvideo.video.sources import Source
@@ -49,7 +50,7 @@ def is_same_content(found: Checked, stored: Checked) -> bool:
     return (found.content_sha256, found.url_state) == (stored.content_sha256, stored.url_state)
 
 
-def what_is_stored(out: Path, name: str, fingerprint: str, step: Callable[[], None]) -> Checked | None:
+def what_is_stored(out: Location, name: str, fingerprint: str, step: Callable[[], None]) -> Checked | None:
     """The content of which the features under `name` were made; None when they are missing or of other settings.
 
     Damaged features count as missing, so that they are made again. Calls `step` as it gets on.
@@ -57,7 +58,8 @@ def what_is_stored(out: Path, name: str, fingerprint: str, step: Callable[[], No
     path = feature_path(out, name)
     try:
         metadata = read_metadata(path)
-        _read_all(path, step)
+        if isinstance(path, Path):  # a store of objects checks what it holds itself
+            _read_all(path, step)
     except Exception:  # whatever is wrong with it
         return None
     if metadata.get("fingerprint") != fingerprint:
@@ -74,7 +76,7 @@ def what_is_stored(out: Path, name: str, fingerprint: str, step: Callable[[], No
 class StoredCheck:
     """Compares videos with the features under `out` that have `fingerprint`."""
 
-    out: Path
+    out: Location
     fingerprint: str
     stall_seconds: float
 

@@ -6,9 +6,10 @@
             claim.release()
 
 All are `filelock.FileLock`s in the hidden folder `.locks`, which the system drops together with the process that holds
-them, however it ends: a lock is never stale. Some network file systems have no such locks. There, every claim is
-granted: `filelock`'s substitute (a file that exists while the lock is held) would outlive a killed run and block its
-videos for ever, whereas two runs that do the same video only lose time, because feature files appear atomically.
+them, however it ends: a lock is never stale. Object storage and some network file systems have no such locks. There,
+every claim is granted: `filelock`'s substitute (a file that exists while the lock is held) would outlive a killed run
+and block its videos for ever, whereas two runs that do the same video only lose time, because feature files appear
+atomically.
 """
 
 import errno
@@ -25,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from c3dvideo.errors import StoreError
 from c3dvideo.files import os_reason, sweep_leftovers
+from c3dvideo.storage import Location, ObjectPath, location
 
 _FOLDER = ".locks"
 _UPDATE = "update"
@@ -52,14 +54,17 @@ class FolderLocks:
     ends; the last one to leave deletes the locks. Raises StoreError when the folder cannot be written.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: str | Location) -> None:
+        place = location(folder)
+        self._folder = Path() if isinstance(place, ObjectPath) else place
         self._locks = self._folder / _FOLDER
         self._presence: FileLock | None = None
-        self.supported = True
+        self.supported = place == self._folder
         self.sweep_at_exit = False
 
     def __enter__(self) -> Self:
+        if not self.supported:
+            return self
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with self.updating():

@@ -42,6 +42,7 @@ from c3dvideo.features.device_process import Share
 from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.folder_run import FolderRun, Report
 from c3dvideo.features.pipeline import Writer
+from c3dvideo.storage import Location
 from c3dvideo.video.sources import Source
 
 VIDEOS_PER_PASS = 20_000
@@ -176,7 +177,7 @@ class Cluster:
         sources: Sequence[Source],
         extractor: Extractor,
         *,
-        out: Path,
+        out: Location,
         workers: int | None,
         report: Report,
         note: Callable[[str], None],

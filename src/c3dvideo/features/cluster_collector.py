@@ -11,16 +11,14 @@ when its worker is lost, also in the middle of a video. A video is complete when
 number that the end of an attempt states, have all arrived from attempts at the same content.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from c3dvideo.errors import C3DVideoError
-from c3dvideo.features.activations import Outcome, StoredVideo, Video
+from c3dvideo.features.activations import Outcome, StoredVideo, Video, scratch_folder
 from c3dvideo.features.check_stored import what_is_stored
 from c3dvideo.features.cluster_stages import (
     ActorError,
@@ -37,6 +35,7 @@ from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.folder_run import Decoded, Report, Settled, store
 from c3dvideo.features.store import Array
 from c3dvideo.features.timings import Timings
+from c3dvideo.storage import Location
 from c3dvideo.video.sources import Source
 
 _CHECKS_AT_A_TIME = 16
@@ -45,7 +44,7 @@ _CHECKS_AT_A_TIME = 16
 class Collector:
     """Collects the rows of every pass of one run. timings and n_overflows: of all actors so far."""
 
-    def __init__(self, extractor: Extractor, *, out: Path, report: Report) -> None:
+    def __init__(self, extractor: Extractor, *, out: Location, report: Report) -> None:
         self.timings = Timings()
         self.n_overflows = 0
         self._extractor = extractor
@@ -104,7 +103,7 @@ class Collector:
         attempts = self._attempts.setdefault(row.video, {})
         if row.attempt not in attempts:
             source = self._sources[row.video]
-            video = Video(source, None, n_views=len(self._extractor.views), scratch=_scratch(self._out))
+            video = Video(source, None, n_views=len(self._extractor.views), scratch=scratch_folder(self._out))
             attempts[row.attempt] = _Attempt(video)
         return attempts[row.attempt]
 
@@ -176,9 +175,5 @@ class _Attempt:
         self._video.close()
 
 
-def _stored(out: Path, fingerprint: str, name: str) -> Checked | None:
+def _stored(out: Location, fingerprint: str, name: str) -> Checked | None:
     return what_is_stored(out, name, fingerprint, lambda: None)
-
-
-def _scratch(out: Path) -> Path:
-    return out if out.is_dir() else Path(tempfile.gettempdir())

@@ -129,7 +129,7 @@ def rows_of(table: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def unpickled(content: Any) -> Any:
-    """What a process of this run has pickled. Ray sends everything so, and lets only its own cluster connect."""
+    """What another process of this run has pickled, as Ray itself does with all that its processes send each other."""
     return pickle.loads(content)  # noqa: S301
 
 

@@ -23,6 +23,7 @@ from c3dvideo.features.clip_slots import ClipSlots, SlotLayout
 from c3dvideo.features.decoder_process import Decode, Done, Filled, Grant, Ready, Setup, Skip
 from c3dvideo.features.decoding import Begun, End, Failed, ReadSettings
 from c3dvideo.features.timings import Timings
+from c3dvideo.video.access import shown
 from c3dvideo.video.resize import compiled_loop
 from c3dvideo.video.sources import Source
 
@@ -239,7 +240,7 @@ class Manager:
                 "with `workers=0`"
             )
         if decoder.source is not None:
-            self._inbox.put((decoder.source, Failed("decode", f"{decoder.source.path!r}: {reason}")))
+            self._inbox.put((decoder.source, Failed("decode", f"{shown(decoder.source.path)!r}: {reason}")))
         else:
             self._lost_idle += 1
         if self._lost_idle > _MOST_LOST_IDLE or len(self._stuck) == self._layout.n_decoders:

@@ -15,9 +15,12 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from c3dvideo.choices import Damaged
-from c3dvideo.errors import C3DVideoError, ShortVideoError
+from c3dvideo.errors import C3DVideoError, DecodeError, ShortVideoError
 from c3dvideo.features.timings import Timings
+from c3dvideo.features.url_state import url_state
 from c3dvideo.files import os_reason
+from c3dvideo.storage import is_object
+from c3dvideo.video.access import shown
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import Profile, View
 from c3dvideo.video.reader import Clip, read_clips
@@ -170,9 +173,18 @@ def decode(source: Source, settings: ReadSettings, activity: Activity) -> Iterat
         reader = settings.reader(source, activity.step)
         activity.reader = reader
         yield from reader
+        _check_unchanged(source, checked, settings)
         yield End(reader.fps, reader.n_frames, reader.damage)
     except Exception as error:  # whatever one video causes, the others are not affected
         yield Failed(_stage(error), _message(error, source, settings))
+
+
+def _check_unchanged(source: Source, checked: Checked, settings: ReadSettings) -> None:
+    """Raises DecodeError for an object that is another one than when its identity was taken."""
+    if checked.url_state is None or not is_object(source.path):
+        return
+    if url_state(source.path, seconds=settings.stall_seconds) != checked.url_state:
+        raise DecodeError(f"{source.path!r}: it has changed while it was read; run the same command again")
 
 
 def _stage(error: Exception) -> str:
@@ -186,9 +198,9 @@ def _message(error: Exception, source: Source, settings: ReadSettings) -> str:
     if isinstance(error, C3DVideoError):
         return str(error)
     if isinstance(error, MemoryError):
-        return f"{source.path!r}: decoding takes more than {gigabytes(settings.memory_bytes)} of memory"
+        return f"{shown(source.path)!r}: decoding takes more than {gigabytes(settings.memory_bytes)} of memory"
     if isinstance(error, OSError) or (isinstance(error, ValueError) and "\0" in source.path):
-        return f"{source.path!r} cannot be read: {os_reason(error)}"
+        return f"{shown(source.path)!r} cannot be read: {os_reason(error)}"
     return f"{type(error).__name__}: {error}"
 
 

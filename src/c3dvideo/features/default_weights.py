@@ -14,6 +14,7 @@ import c3dvideo.network
 from c3dvideo.errors import StoreError, WeightsError
 from c3dvideo.features.store import list_features, read_metadata
 from c3dvideo.reading import ForeignFile, read_json
+from c3dvideo.storage import Location
 
 _CONFIG = Path(c3dvideo.network.__file__).parent / "embedded" / "config.json"
 
@@ -28,7 +29,7 @@ def note_on_default_weights(settings: Mapping[str, Any]) -> str | None:
     return NOTE if settings.get("weights") == default_fingerprint() else None
 
 
-def note_on_features(folder: str | Path) -> str | None:
+def note_on_features(folder: str | Location) -> str | None:
     """`note_on_default_weights` for a folder of features, from the first file that can be read."""
     for _, path in list_features(folder):
         try:

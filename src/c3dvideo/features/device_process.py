@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from c3dvideo.errors import C3DVideoError
+from c3dvideo.features.activations import scratch_folder
 from c3dvideo.features.claims import FolderLocks
 from c3dvideo.features.clip_slots import ClipSlots, Pixels
 from c3dvideo.features.decoder_manager import Message
@@ -26,6 +26,7 @@ from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.folder_run import store
 from c3dvideo.features.pipeline import Writer, compute
 from c3dvideo.features.timings import Timings
+from c3dvideo.storage import Location
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Setup:
 
     extractor: bytes
     device: str
-    out: Path
+    out: Location
     n_processes: int
 
 
@@ -101,7 +102,8 @@ def _compute_here(line: "_Line", slots: ClipSlots) -> Share:
         slots.use(line.receive())
         timings = Timings()
         with Writer(lambda outcome: line.send(store(outcome, setup.out, extractor.features)), timings) as writer:
-            for outcome in compute(_SentClips(line, slots, timings), engine, scratch=setup.out, timings=timings):
+            clips, scratch = _SentClips(line, slots, timings), scratch_folder(setup.out)
+            for outcome in compute(clips, engine, scratch=scratch, timings=timings):
                 writer.put(outcome)
     return Share(timings, engine.n_overflows)
 

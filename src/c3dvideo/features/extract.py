@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c3dvideo.choices import Crops, Damaged, EngineName, Pool, PrecisionChoice
+from c3dvideo.features.activations import scratch_folder
 from c3dvideo.features.check_stored import StoredCheck
 from c3dvideo.features.decoders import open_decoders
 from c3dvideo.features.decoding import STALL_SECONDS
@@ -31,6 +32,7 @@ from c3dvideo.features.timings import Timings
 from c3dvideo.inference.devices import devices
 from c3dvideo.network.c3d import C3D
 from c3dvideo.progress import Bar, progress
+from c3dvideo.storage import Location, location
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import Profile
 from c3dvideo.video.sources import Source, find_sources
@@ -91,7 +93,7 @@ class ExtractSummary:
 
 def extract(
     inputs: Iterable[str | Path],
-    out: str | Path,
+    out: str | Location,
     *,
     weights: str | Path | C3D | None = None,
     layers: Sequence[str] = ("fc6",),
@@ -113,7 +115,8 @@ def extract(
 ) -> ExtractSummary:
     """Store the features of every video of `inputs` under `out`. Returns what was done.
 
-    inputs: what `find_sources` takes: files, folders, frame folders, a CSV, "-".
+    inputs: what `find_sources` takes: files, folders, frame folders, a CSV, "-", and s3:// or gs:// addresses.
+    out: a folder, or an address such as s3://bucket/features.
     weights: what `load_weights` takes, or a network. profile, profile_changes: replace the profile of the weights, or
         single fields of it, as in {"channel_order": "rgb"}.
     plan: clips of the network's length every 16 frames, unless given. crops: "five" and "ten" add an axis of views.
@@ -177,18 +180,18 @@ def extract(
             note(caveat)
         started = time.perf_counter()
         tally = _Tally(stack.enter_context(progress("extracting", unit="clips")), sources)
-        run = FolderRun(Path(out), extractor.manifest, report=tally)
+        run = FolderRun(location(out), extractor.manifest, report=tally)
         if machines is None:
-            shares, lost = _run(extractor, sources, Path(out), names, run, tally, note)
+            shares, lost = _run(extractor, sources, location(out), names, run, tally, note)
         else:
             shares, lost = machines.compute(
-                run, sources, extractor, out=Path(out), workers=workers, report=tally, note=note
+                run, sources, extractor, out=location(out), workers=workers, report=tally, note=note
             )
     timings = Timings()
     for share in shares:
         timings.add(share.timings)
     return ExtractSummary(
-        out=str(out),
+        out=str(location(out)),
         devices=tuple(names),
         n_videos=len(sources),
         n_done=tally.n["done"],
@@ -216,7 +219,7 @@ def _connect(address: str) -> "Cluster":
 def _run(
     extractor: Extractor,
     sources: Sequence[Source],
-    out: Path,
+    out: Location,
     names: Sequence[str],
     run: FolderRun,
     tally: "_Tally",
@@ -246,7 +249,7 @@ def _run(
             for outcome in compute(
                 decoders,
                 extractor.engine,
-                scratch=out,
+                scratch=scratch_folder(out),
                 timings=timings,
                 on_clips=lambda n_clips: tally(Decoded(n_clips=n_clips)),
             ):

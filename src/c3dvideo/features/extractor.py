@@ -33,6 +33,7 @@ from c3dvideo.inference.engine import Engine, make_engine
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import fingerprint
+from c3dvideo.video.access import is_url, shown
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import PROFILES, Profile
 from c3dvideo.video.sources import Source, find_sources
@@ -191,9 +192,9 @@ class Extractor:
             start_frame=found.start_frame[:n_rows],
             start_seconds=found.start_seconds[:n_rows],
             metadata={
-                "source": found.source.path,
+                "source": shown(found.source.path),
                 "content_sha256": found.checked.content_sha256,
-                "frames_folder": Path(found.source.path).is_dir(),
+                "frames_folder": not is_url(found.source.path) and Path(found.source.path).is_dir(),
                 "fps": None if found.fps is None else str(found.fps),
                 "n_frames": found.n_frames,
                 "n_clips": len(found.start_frame),

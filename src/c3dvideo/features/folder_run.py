@@ -22,19 +22,20 @@ from c3dvideo.errors import StoreError
 from c3dvideo.features.activations import FailedVideo, Outcome, StoredVideo, VideoActivations
 from c3dvideo.features.claims import Claim, FolderLocks
 from c3dvideo.features.decoding import Checked
+from c3dvideo.features.failures import append_failure, settle_failures
 from c3dvideo.features.store import (
     Failure,
     Manifest,
     VideoFeatures,
-    append_failure,
     claim_folder,
     feature_path,
-    settle_failures,
     write_features,
 )
+from c3dvideo.storage import Location
+from c3dvideo.video.access import shown
 from c3dvideo.video.sources import Source
 
-_DISK_IS_UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_DISK_IS_UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EHOSTUNREACH, errno.EREMOTEIO)
 PARTIAL = "partial"
 """The stage of a failure whose video has features of what comes before its damage."""
 
@@ -64,7 +65,9 @@ class Settled:
 Report = Callable[[Decoded | Settled], None]
 
 
-def store(outcome: Outcome, out: Path, features: Callable[[VideoActivations], VideoFeatures] | None = None) -> Settled:
+def store(
+    outcome: Outcome, out: Location, features: Callable[[VideoActivations], VideoFeatures] | None = None
+) -> Settled:
     """Write the features of one video, if it has any, and return what has become of it.
 
     features: makes what is stored of VideoActivations. Raises StoreError when the whole disk is full or read-only.
@@ -80,7 +83,8 @@ def store(outcome: Outcome, out: Path, features: Callable[[VideoActivations], Vi
     try:
         write_features(feature_path(out, source.name), features(outcome))
     except StoreError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK_IS_UNUSABLE:
+        reason = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+        if reason in _DISK_IS_UNUSABLE or (reason == errno.EACCES and not isinstance(out, Path)):
             raise
         return _failed(source, outcome.checked, _failure(source, "write", str(error)))
     return Settled(source=source, state="done", n_clips=len(outcome.start_frame), failure=failure)
@@ -94,7 +98,7 @@ def _failed(source: Source, checked: Checked | None, failure: Failure) -> Settle
 
 
 def _failure(source: Source, stage: str, message: str) -> Failure:
-    return Failure(name=source.name, path=source.path, stage=stage, message=message)
+    return Failure(name=source.name, path=shown(source.path), stage=stage, message=message)
 
 
 class FolderRun:
@@ -103,7 +107,7 @@ class FolderRun:
     Raises StoreError when the folder holds features of other settings or cannot be written.
     """
 
-    def __init__(self, out: Path, manifest: Manifest, *, report: Report) -> None:
+    def __init__(self, out: Location, manifest: Manifest, *, report: Report) -> None:
         self._out = out
         self._manifest = manifest
         self._report = report

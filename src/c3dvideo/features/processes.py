@@ -15,7 +15,6 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from c3dvideo.errors import C3DVideoError
@@ -31,6 +30,8 @@ from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.folder_run import Decoded, FolderRun, Report, Settled, store
 from c3dvideo.features.store import Failure
 from c3dvideo.features.timings import Timings
+from c3dvideo.storage import Location
+from c3dvideo.video.access import shown
 from c3dvideo.video.sources import Source
 
 _SECONDS_TO_FINISH = 15.0
@@ -48,7 +49,7 @@ def compute_on_devices(
     extractor: Extractor,
     devices: Sequence[str],
     *,
-    out: Path,
+    out: Location,
     check: Check,
     timings: Timings,
     report: Report,
@@ -90,7 +91,7 @@ def compute_on_devices(
     return [process.share for process in processes if process.share is not None], lost
 
 
-def _prepare(processes: "Sequence[_Device]", extractor: Extractor, out: Path, note: Callable[[str], None]) -> int:
+def _prepare(processes: "Sequence[_Device]", extractor: Extractor, out: Location, note: Callable[[str], None]) -> int:
     """Send the network to every process and wait until all have it on their device; returns the slots they need."""
     # Pickled here, because a connection would move the tensors of the network to shared memory; and sent when a process
     # is there to read it, because it would otherwise hold up the start of the next.
@@ -112,7 +113,7 @@ class _Router:
     """
 
     def __init__(
-        self, processes: "Sequence[_Device]", decoders: Decoders, run: FolderRun, *, out: Path, report: Report
+        self, processes: "Sequence[_Device]", decoders: Decoders, run: FolderRun, *, out: Location, report: Report
     ) -> None:
         self._processes = processes
         self._decoders = decoders
@@ -143,7 +144,7 @@ class _Router:
         if isinstance(content, Begun) and content.checked.is_stored:
             self._run.settle(store(StoredVideo(source, content.checked), self._out))
         elif isinstance(content, Failed) and source.name not in self._device_of:
-            failure = Failure(name=source.name, path=source.path, stage=content.stage, message=content.message)
+            failure = Failure(name=source.name, path=shown(source.path), stage=content.stage, message=content.message)
             self._run.settle(store(FailedVideo(source, None, failure), self._out))
         else:
             self._pass_on(source, content)

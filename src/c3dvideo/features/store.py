@@ -14,22 +14,23 @@ file of another origin holds, reading it gives features or StoreError, in memory
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from c3dvideo.errors import StoreError
-from c3dvideo.files import atomic_file, path_inside, writing
-from c3dvideo.reading import ForeignFile, read_json, read_json_lines
-from c3dvideo.reading_arrays import Arrays, read_npz
+from c3dvideo.features.parquet_shards import is_in_shards, read_shard, read_shard_metadata, videos_in_shards
+from c3dvideo.files import atomic_file, os_reason, path_inside, writing
+from c3dvideo.reading import ForeignFile, parse_json, read_json
+from c3dvideo.reading_arrays import read_npz
+from c3dvideo.storage import Location, ObjectPath, location
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-FAILURES = "failures.jsonl"
 _OTHER_ARRAYS = ("start_frame", "start_seconds", "metadata")
 # A layer's name becomes part of file names, so it can never be a path.
 _LAYER_NAME = re.compile(r"\w[\w.+-]{0,99}")
@@ -95,26 +96,47 @@ def descriptor(array: Array) -> Array:
     return unit.astype(np.float32)
 
 
-def feature_path(folder: str | Path, name: str) -> Path:
+def feature_path(folder: str | Location, name: str) -> Location:
     """Where the features of the video called `name` lie under `folder`; raises UsageError for a name that leaves it."""
-    return path_inside(folder, name, ".npz")
+    return location(folder) / path_inside("", name, ".npz").as_posix()
 
 
-def list_features(folder: str | Path) -> list[tuple[str, Path]]:
+def list_features(folder: str | Location) -> list[tuple[str, Location]]:
     """The name of every video with features under `folder`, e.g. "sub/a.mp4", and its file; sorted by name.
 
     >>> names = [name for name, path in list_features("features")]
     >>> len(names), names[0]
     (40, 'approaching_sign/approaching_sign_000.mp4')
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise StoreError(f"{root} is no folder of features; make one with `c3dvideo extract VIDEOS --out {root}`")
-    found = (path for path in root.rglob("*.npz") if path.is_file())
-    return sorted((path.relative_to(root).as_posix().removesuffix(".npz"), path) for path in found)
+    root = location(folder)
+    try:
+        if not root.is_dir():
+            raise StoreError(f"{root} is no folder of features; make one with `c3dvideo extract VIDEOS --out {root}`")
+        if (in_shards := videos_in_shards(root)) is not None:
+            return in_shards
+        if isinstance(root, ObjectPath):
+            objects: list[tuple[str, Location]] = [
+                (path.relative_to(root).as_posix().removesuffix(".npz"), path) for path in root.rglob("*.npz")
+            ]
+            return sorted(objects, key=lambda found: found[0])
+    except OSError as error:
+        raise StoreError(f"{root} could not be listed: {os_reason(error)}") from error
+    files = (path for path in root.rglob("*.npz") if path.is_file())
+    return sorted((path.relative_to(root).as_posix().removesuffix(".npz"), path) for path in files)
 
 
-def read_features(path: str | Path) -> VideoFeatures:
+def has_features(folder: str | Location, name: str) -> bool:
+    """Whether the features of the video called `name` are stored in `folder`, in a file of their own or in a shard."""
+    path = feature_path(folder, name)
+    try:
+        if path.exists():
+            return True
+    except (OSError, ValueError):
+        return False
+    return is_in_shards(path)
+
+
+def read_features(path: str | Location) -> VideoFeatures:
     """The features stored in one file; raises StoreError when it is missing, damaged or something else.
 
     >>> features = read_features("features/waving_flag/waving_flag_000.mp4.npz")
@@ -124,34 +146,60 @@ def read_features(path: str | Path) -> VideoFeatures:
     ('25', 'embedded')
     """
     file = _feature_file(path)
+    if (rows := stored_in_shards(path, read_shard)) is not None:
+        return _features(file, parse_json(rows.metadata, file), rows.layers, rows.start_frame, rows.start_seconds)
     with read_npz(file) as arrays:
-        metadata = _metadata(arrays, file)
-        try:
-            return VideoFeatures(
-                name=metadata["name"],
-                layers={name: arrays.array(name, kinds="f") for name in arrays.names if name not in _OTHER_ARRAYS},
-                start_frame=arrays.array("start_frame", kinds="i"),
-                start_seconds=arrays.array("start_seconds", kinds="f"),
-                metadata=metadata,
-            )
-        except StoreError as error:
-            raise error if str(path) in str(error) else file.wrong(str(error)) from error
+        metadata = _metadata(arrays.json("metadata"), file)
+        layers = {name: arrays.array(name, kinds="f") for name in arrays.names if name not in _OTHER_ARRAYS}
+        start_frame, start_seconds = arrays.array("start_frame", kinds="i"), arrays.array("start_seconds", kinds="f")
+        return _features(file, metadata, layers, start_frame, start_seconds)
 
 
-def read_metadata(path: str | Path) -> dict[str, Any]:
+def _features(
+    file: ForeignFile, metadata: dict[str, Any], layers: Mapping[str, Array], start_frame: Array, start_seconds: Array
+) -> VideoFeatures:
+    """The features that a file holds; raises StoreError, naming the file, when the parts do not belong together."""
+    name = _metadata(metadata, file)["name"]
+    try:
+        return VideoFeatures(
+            name=name, layers=layers, start_frame=start_frame, start_seconds=start_seconds, metadata=metadata
+        )
+    except StoreError as error:
+        raise file.wrong(str(error)) from error
+
+
+Found = TypeVar("Found")
+
+
+def stored_in_shards(path: str | Location, read: Callable[[Location], Found | None]) -> Found | None:
+    """What `read` finds of a video in Parquet shards; None when it has a file of its own, or nothing at all."""
+    place = location(path)
+    try:
+        if place.exists():
+            return None
+    except (OSError, ValueError):
+        return None  # the reader of the file says why
+    return read(place)
+
+
+def read_metadata(path: str | Location) -> dict[str, Any]:
     """The metadata of one feature file, without its arrays; raises StoreError as `read_features` does."""
     file = _feature_file(path)
+    if (found := stored_in_shards(path, read_shard_metadata)) is not None:
+        return _metadata(parse_json(found[0], file), file)
     with read_npz(file) as arrays:
-        return _metadata(arrays, file)
+        return _metadata(arrays.json("metadata"), file)
 
 
-def read_layer_names(path: str | Path) -> tuple[str, ...]:
+def read_layer_names(path: str | Location) -> tuple[str, ...]:
     """The layers in one feature file, without reading their arrays; raises StoreError as `read_features` does."""
+    if (found := stored_in_shards(path, read_shard_metadata)) is not None:
+        return found[1]
     with read_npz(_feature_file(path)) as arrays:
         return tuple(name for name in arrays.names if name not in _OTHER_ARRAYS)
 
 
-def _feature_file(path: str | Path) -> ForeignFile:
+def _feature_file(path: str | Location) -> ForeignFile:
     return ForeignFile(
         path,
         error=StoreError,
@@ -160,18 +208,23 @@ def _feature_file(path: str | Path) -> ForeignFile:
     )
 
 
-def _metadata(arrays: Arrays, file: ForeignFile) -> dict[str, Any]:
-    metadata = arrays.json("metadata")
+def _metadata(metadata: dict[str, Any], file: ForeignFile) -> dict[str, Any]:
     if not isinstance(metadata.get("name"), str):
         raise file.wrong("its metadata does not name the video")
     return metadata
 
 
-def write_features(path: str | Path, features: VideoFeatures) -> None:
+def write_features(path: str | Location, features: VideoFeatures) -> None:
     """Write one feature file, atomically; arrays may be memory maps and are copied in pieces.
 
     Raises StoreError, with the OSError as its cause, when it cannot be written; then nothing is left under `path`.
     """
+    with atomic_file(path) as file:
+        write_npz(file, features)
+
+
+def write_npz(file: IO[bytes], features: VideoFeatures) -> None:
+    """Write the bytes of one feature file, which depend on `features` only."""
     metadata = json.dumps({**features.metadata, "name": features.name}, sort_keys=True)
     arrays = {
         **features.layers,
@@ -179,7 +232,7 @@ def write_features(path: str | Path, features: VideoFeatures) -> None:
         "start_seconds": features.start_seconds,
         "metadata": np.array(metadata),
     }
-    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             # A ZipInfo made from a name alone carries the date 1980-01-01: the bytes do not depend on the clock.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
@@ -221,29 +274,37 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def read_manifest(folder: str | Path) -> Manifest | None:
+def read_manifest(folder: str | Location) -> Manifest | None:
     """The manifest of a folder of features, None when it has none; raises StoreError when it is damaged."""
-    path = Path(folder, MANIFEST)
+    path = location(folder) / MANIFEST
     file = ForeignFile(
         path,
         error=StoreError,
         expected="the manifest of a folder of features",
         advice="it is damaged: delete it, and the next run makes it again from the feature files",
     )
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise file.unreadable(error) from error
     settings = read_json(file).get("settings")
     if not isinstance(settings, dict):
         raise file.wrong("it has no object 'settings'")
     return Manifest(settings=settings)
 
 
-def claim_folder(folder: str | Path, manifest: Manifest, *, version: str) -> None:
+def claim_folder(folder: str | Location, manifest: Manifest, *, version: str) -> None:
     """Make `folder` one that holds features of `manifest`, writing manifest.json where there is none.
 
     Raises StoreError when it holds features of other settings, naming each that differs. Hold `FolderLocks.updating`.
     """
     found = read_manifest(folder)
+    if videos_in_shards(location(folder)) is not None:
+        raise StoreError(
+            f"{folder} holds Parquet shards, to which nothing can be added: choose another `out=`, or make a folder of "
+            f"features of it with `c3dvideo convert {folder} --to npz --out FEATURES`"
+        )
     if found is None:
         text = {
             "format": FORMAT,
@@ -252,14 +313,25 @@ def claim_folder(folder: str | Path, manifest: Manifest, *, version: str) -> Non
             "settings": manifest.settings,
         }
         _refuse_foreign_files(folder, manifest)
-        with atomic_file(Path(folder, MANIFEST)) as file:
-            file.write(json.dumps(text, indent=2, sort_keys=True).encode() + b"\n")
-    elif found.fingerprint != manifest.fingerprint:
+        _write_manifest(location(folder) / MANIFEST, json.dumps(text, indent=2, sort_keys=True).encode() + b"\n")
+        found = read_manifest(folder) or manifest  # in object storage, another run may have been first
+    if found.fingerprint != manifest.fingerprint:
         raise _foreign(folder, found, manifest)
 
 
-def _refuse_foreign_files(folder: str | Path, manifest: Manifest) -> None:
+def _write_manifest(path: Location, content: bytes) -> None:
+    if isinstance(path, ObjectPath):
+        with writing(path), suppress(FileExistsError):
+            path.put(content, only_if_new=True)
+        return
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def _refuse_foreign_files(folder: str | Location, manifest: Manifest) -> None:
     """Raise StoreError when a folder without a manifest has a feature file of other settings."""
+    if not location(folder).is_dir():
+        return
     for _, path in list_features(folder):
         try:
             settings = read_metadata(path).get("settings")
@@ -269,7 +341,7 @@ def _refuse_foreign_files(folder: str | Path, manifest: Manifest) -> None:
             raise _foreign(path, Manifest(settings=settings), manifest)
 
 
-def _foreign(where: str | Path, there: Manifest, here: Manifest) -> StoreError:
+def _foreign(where: str | Location, there: Manifest, here: Manifest) -> StoreError:
     differences = "; ".join(there.differences(here))
     return StoreError(
         f"{where} holds features of other settings: {differences}. A folder never mixes two: choose another `out=`, "
@@ -285,56 +357,3 @@ class Failure:
     path: str
     stage: str
     message: str
-
-
-def read_failures(folder: str | Path) -> list[Failure]:
-    """The latest failure of each video recorded in a folder, sorted by name; lines that record none are skipped.
-
-    Such a line is what a crash cuts off. Raises StoreError when the file cannot be read.
-    """
-    path = Path(folder, FAILURES)
-    if not path.exists():
-        return []
-    advice = "delete it: it only lists what failed"
-    lines, _ = read_json_lines(ForeignFile(path, error=StoreError, expected="a list of failures", advice=advice))
-    latest: dict[str, Failure] = {}
-    for line in lines:
-        if line.keys() == Failure.__dataclass_fields__.keys() and all(
-            isinstance(value, str) for value in line.values()
-        ):
-            latest[line["name"]] = Failure(**line)
-    return [latest[name] for name in sorted(latest)]
-
-
-def append_failure(folder: str | Path, failure: Failure) -> None:
-    """Record one failure at once, so that a crash does not lose it. Hold `FolderLocks.updating`."""
-    path = Path(folder, FAILURES)
-    with writing(path), path.open("ab") as file:
-        # A line that a crash cut off must not swallow this one, so every line starts on its own.
-        separator = b"" if file.tell() == 0 else b"\n"
-        file.write(separator + json.dumps(asdict(failure)).encode())
-
-
-def settle_failures(
-    folder: str | Path, solved: Iterable[str], *, failed: Iterable[Failure] = (), is_locked: bool = True
-) -> list[Failure]:
-    """Rewrite failures.jsonl, sorted and without `solved`; returns what stays. Hold `FolderLocks.updating`.
-
-    is_locked: False where the folder has no locks, so that another run may write at the same time. A file without any
-        of `solved` is then left as it is, and what the caller has recorded, `failed`, is written again if it is gone.
-    """
-    gone = set(solved)
-    recorded = {failure.name: failure for failure in read_failures(folder)}
-    lost = () if is_locked else failed
-    missing = {failure.name: failure for failure in lost if failure.name not in recorded}
-    if not is_locked and not missing and not gone & recorded.keys():
-        return list(recorded.values())
-    left = [failure for name, failure in sorted((recorded | missing).items()) if name not in gone]
-    path = Path(folder, FAILURES)
-    if left:
-        with atomic_file(path) as file:
-            file.writelines(json.dumps(asdict(failure)).encode() + b"\n" for failure in left)
-    else:
-        with writing(path):
-            path.unlink(missing_ok=True)
-    return left

@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from c3dvideo import __version__
 from c3dvideo.errors import DecodeError
+from c3dvideo.files import os_reason
+from c3dvideo.storage import ObjectPath, is_object
 
 _PROTOCOLS = ("http://", "https://")
 
@@ -20,10 +22,14 @@ _PROTOCOLS = ("http://", "https://")
 def url_state(url: str, *, seconds: float) -> dict[str, Any] | None:
     """ETag, modification date and length of a file on a web server, as far as the server states them.
 
+    Of an object in a store, ETag and length: the date changes also when equal bytes are stored again.
+
     None for other protocols, for a server that states neither ETag nor date, and for one that does not answer such
     requests: a change of the file cannot be found out then. Raises DecodeError when the server cannot be reached
     or does not have the file.
     """
+    if is_object(url):
+        return _object_state(url)
     if not url.lower().startswith(_PROTOCOLS):
         return None
     shown = url.partition("?")[0].rpartition("@")[2]  # without what is secret: password and query
@@ -37,6 +43,8 @@ def url_state(url: str, *, seconds: float) -> dict[str, Any] | None:
         return None  # some servers refuse HEAD and serve the file all the same
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(error, ValueError | http.client.InvalidURL):  # whose text repeats parts of the address
+            reason = "it is no address"
         raise DecodeError(f"{shown}: the server cannot be reached ({reason}); try again when it can be") from error
     state = {
         "etag": headers.get("ETag"),
@@ -45,6 +53,14 @@ def url_state(url: str, *, seconds: float) -> dict[str, Any] | None:
     }
     # A length alone is no identity: a corrected file may be as long as the old one.
     return state if state["etag"] or state["last_modified"] else None
+
+
+def _object_state(url: str) -> dict[str, Any]:
+    try:
+        found = ObjectPath.of(url).stat()
+    except OSError as error:
+        raise DecodeError(f"{url!r}: cannot be read: {os_reason(error)}") from error
+    return {"etag": found.etag, "length": found.st_size}
 
 
 def _question(url: str) -> urllib.request.Request:

@@ -23,10 +23,12 @@ from c3dvideo.datasets.lists import read_csv
 from c3dvideo.datasets.splits import with_groups
 from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.features.store import Manifest, descriptor, list_features, read_features, read_manifest, read_metadata
+from c3dvideo.files import os_reason
 from c3dvideo.progress import track
 from c3dvideo.reading import ForeignFile
 from c3dvideo.reading_arrays import read_npy
 from c3dvideo.reading_tables import csv_columns, csv_rows
+from c3dvideo.storage import Location, location
 
 Array = np.ndarray[Any, Any]
 _NOT_COMPARED = ("layers", "pool", "precision")
@@ -139,7 +141,7 @@ def read_descriptors(
         raise UsageError(f"{len(wanted)} layers for {len(sources)} sources; expected one for all or one for each")
     if len(wanted) == 1:
         wanted *= len(sources)
-    blocks = [_read_source(Path(source), layer, row_names) for source, layer in zip(sources, wanted, strict=True)]
+    blocks = [_read_source(location(source), layer, row_names) for source, layer in zip(sources, wanted, strict=True)]
     names = sorted(set.intersection(*(set(rows) for _, rows in blocks)))
     if not names:
         raise StoreError(
@@ -212,7 +214,7 @@ def unit_rows(rows: Array) -> Array:
     return rows / np.where(lengths == 0, 1.0, lengths)
 
 
-def choose_layer(available: Sequence[str], wanted: str, where: str | Path) -> str:
+def choose_layer(available: Sequence[str], wanted: str, where: str | Location) -> str:
     """`wanted`, or when it is empty "fc6" or the only layer; raises UsageError when that leaves none."""
     chosen = wanted or ("fc6" if "fc6" in available else available[0] if len(available) == 1 else "")
     if chosen not in available:
@@ -246,12 +248,12 @@ def note_leftovers(labelled: Labelled) -> Iterator[str]:
         yield f"{len(labelled.featureless)} labelled videos have no features: {some(labelled.featureless)}"
 
 
-def _read_source(source: Path, layer: str, row_names: Sequence[str]) -> tuple[Part, dict[str, Array]]:
-    if source.is_dir():
+def _read_source(source: Location, layer: str, row_names: Sequence[str]) -> tuple[Part, dict[str, Array]]:
+    if _is_folder(source):
         part, rows = _read_folder(source, layer)
-    elif source.suffix == ".csv":
+    elif source.suffix == ".csv" and isinstance(source, Path):
         part, rows = _read_table(source)
-    elif source.suffix == ".npy":
+    elif source.suffix == ".npy" and isinstance(source, Path):
         part, rows = _read_matrix(source, row_names)
     else:
         raise StoreError(f"{source} is neither a folder of features nor a .csv or .npy table, or does not exist")
@@ -267,11 +269,18 @@ def _read_source(source: Path, layer: str, row_names: Sequence[str]) -> tuple[Pa
     return replace(part, width=widths.pop()), {name: descriptor(vector[None]) for name, vector in rows.items()}
 
 
-def _read_folder(folder: Path, layer: str) -> tuple[Part, dict[str, Array]]:
+def _is_folder(source: Location) -> bool:
+    try:
+        return source.is_dir()
+    except OSError as error:
+        raise StoreError(f"{source} could not be read: {os_reason(error)}") from error
+
+
+def _read_folder(folder: Location, layer: str) -> tuple[Part, dict[str, Array]]:
     files = list_features(folder)
     if not files:
-        arrays = sorted(folder.rglob("*.npy"))
-        if not arrays:
+        arrays = sorted(folder.rglob("*.npy")) if isinstance(folder, Path) else []
+        if not isinstance(folder, Path) or not arrays:
             raise StoreError(f"{folder} holds no features; make some with: c3dvideo extract VIDEOS --out {folder}")
         rows = {path.relative_to(folder).as_posix().removesuffix(".npy"): _mean(_load(path)) for path in arrays}
         return Part(folder.name, 0, {}), rows
@@ -286,7 +295,7 @@ def _read_folder(folder: Path, layer: str) -> tuple[Part, dict[str, Array]]:
     return Part(chosen, 0, feature_settings(folder)), rows
 
 
-def feature_settings(folder: str | Path) -> Mapping[str, Any]:
+def feature_settings(folder: str | Location) -> Mapping[str, Any]:
     """The settings of the features in a folder, from its manifest or else from its first file; {} if not recorded."""
     manifest = read_manifest(folder)
     if manifest is not None:

@@ -27,6 +27,7 @@ from c3dvideo.features.store import Failure, descriptor
 from c3dvideo.network.c3d import C3D
 from c3dvideo.probing.descriptors import Part, clip_vectors, some, unit_rows
 from c3dvideo.progress import progress
+from c3dvideo.video.access import shown
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import Profile
 from c3dvideo.video.sources import find_sources
@@ -207,7 +208,7 @@ def _prediction(found: VideoActivations, extractor: Extractor, probe: "Probe | N
     best = np.argsort(-video, kind="stable")[:top]
     return Prediction(
         name=found.source.name,
-        path=found.source.path,
+        path=shown(found.source.path),
         top=tuple(Score(names[index], float(video[index])) for index in best),
         timeline=tuple(
             ClipScore(

@@ -10,16 +10,17 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from c3dvideo.errors import StoreError
 from c3dvideo.features.convert.common import clip_array
-from c3dvideo.features.store import VideoFeatures, read_features
+from c3dvideo.features.parquet_shards import shard_state
+from c3dvideo.features.store import VideoFeatures, read_features, stored_in_shards
 from c3dvideo.probing.descriptors import Array, clip_vectors
 from c3dvideo.reading import ForeignFile, opened
+from c3dvideo.storage import Location
 
 LARGEST_WIDTH = 20_000
 
@@ -35,7 +36,7 @@ class FeatureClips:
     content_sha256: str | None
 
 
-def feature_clips(path: str | Path, layer: str) -> FeatureClips:
+def feature_clips(path: str | Location, layer: str) -> FeatureClips:
     """The clips in one feature file; views are averaged.
 
     Raises StoreError for a file that cannot be read, has no clip, holds NaN or is too wide; UsageError without `layer`.
@@ -57,12 +58,14 @@ def feature_clips(path: str | Path, layer: str) -> FeatureClips:
     )
 
 
-def file_state(path: str | Path) -> str:
+def file_state(path: str | Location) -> str:
     """A hash that changes with the content of a feature file, from the table of contents at its end.
 
     That table holds a checksum of every array, so that the arrays themselves need not be read. Raises StoreError for a
     file that is no archive.
     """
+    if (state := stored_in_shards(path, shard_state)) is not None:
+        return hashlib.sha256(state.encode()).hexdigest()[:32]
     file = ForeignFile(path, error=StoreError, expected="a file of c3dvideo features")
     with opened(file) as stream:
         try:

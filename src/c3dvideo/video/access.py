@@ -10,9 +10,9 @@ the same for users.
 
 import errno
 import re
-from pathlib import Path
 
 from c3dvideo.errors import DecodeError
+from c3dvideo.storage import Location, is_object
 
 FILE_PROTOCOLS = ("http", "https", "ftp")
 LIVE_PROTOCOLS = ("rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "rtmpts", "rtp", "srtp", "udp", "tcp", "srt", "mmsh")
@@ -38,7 +38,37 @@ _FORMATS = (
     "xpm_pipe,xwd_pipe,yop,yuv4mpegpipe"
 )
 # Playlists are allowed where everything that they name must come over the network, too.
+# Names of parameters in signed addresses of object storage (X-Amz-Signature, Signature, sig, ...) and of web services.
+_SECRET = re.compile(
+    r"([?&;](?:[\w.~-]*(?:signature|credential|token|secret|password|passwd|apikey|api_key|access_?key\w*|auth)|sig|key|pwd)=)"
+    r"[^&;#]*",
+    re.IGNORECASE,
+)
 _NETWORK_FORMATS = "hls,dash,webm_dash_manifest,rtsp,rtp,sdp,live_flv,mpjpeg"
+
+
+def shown(address: str) -> str:
+    """An address without what is secret in it, for messages and for files: user, password, signatures and tokens.
+
+    >>> shown("https://me:pass@host/a.mp4?part=2&X-Amz-Signature=0af3")
+    'https://host/a.mp4?part=2&X-Amz-Signature=...'
+    >>> shown("my_videos/a.mp4?token=1")
+    'my_videos/a.mp4?token=1'
+    """
+    if not is_url(address):
+        return address
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://" + _SECRET.sub(r"\1...", without_user(rest))
+
+
+def without_user(rest: str) -> str:
+    """What follows "://" without user and password, also where a slash in a password makes two parts of it.
+
+    >>> without_user("me:pass@host:80/a@b.mp4"), without_user("me:pa/ss@host/a.mp4"), without_user("host/a@b.mp4")
+    ('host:80/a@b.mp4', 'host/a.mp4', 'host/a@b.mp4')
+    """
+    found = re.match(r"[^/?#@]*@|[^/?#@]*:(?!\d*(?:[/?#]|$))[^?#]*@", rest)
+    return rest if found is None else rest[found.end() :]
 
 
 def is_url(path: str) -> bool:
@@ -51,7 +81,7 @@ def is_live(url: str, demuxer: str) -> bool:
     return _protocol(url) in (*LIVE_PROTOCOLS, "file") or demuxer in _NETWORK_FORMATS.split(",")
 
 
-def check_kind(path: Path) -> None:
+def check_kind(path: Location) -> None:
     """Raises DecodeError for what does not exist, and for pipes and devices, which may block for ever."""
     if not path.exists():
         raise DecodeError("no such file") from FileNotFoundError(errno.ENOENT, "no such file", str(path))
@@ -71,6 +101,8 @@ def check_url(url: str) -> None:
 
 def open_options(url: str) -> dict[str, str]:
     """FFmpeg's options that hold `url`, and everything that its content names, to the allow-lists."""
+    if is_object(url):  # what is read comes from us and not from FFmpeg, which opens nothing
+        return {"protocol_whitelist": "none", "format_whitelist": _FORMATS}
     if _protocol(url) == "file":
         return {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
     return {

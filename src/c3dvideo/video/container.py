@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import av
@@ -25,7 +24,8 @@ from av.stream import Disposition
 from c3dvideo.choices import Damaged
 from c3dvideo.errors import DecodeError
 from c3dvideo.files import os_reason
-from c3dvideo.video.access import check_kind, check_url, is_live, open_options
+from c3dvideo.storage import Location, ObjectPath
+from c3dvideo.video.access import check_kind, check_url, is_live, open_options, shown
 from c3dvideo.video.damage import (
     Inspector,
     LogLine,
@@ -51,6 +51,7 @@ class OpenStream:
     joins: the format allows that recordings are joined, and so that one begins anywhere (AVFMT_TS_DISCONT).
     states_length: False for a server that ends a file by closing the connection.
     problem: damage that showed on opening, raised after the last frame.
+    file: what FFmpeg reads, when it is an object of a store.
     """
 
     container: Any
@@ -58,18 +59,23 @@ class OpenStream:
     fps: Fraction | None
     joins: bool
     is_live: bool
-    path: Path | None
+    path: Location | None
     stall_seconds: float | None
     states_length: bool
     problem: DecodeError | None
+    file: "_ObjectFile | None" = None
 
 
-def open_file(path: Path, damaged: Damaged) -> OpenStream:
-    """The video stream of a file. Raises DecodeError, with damaged="keep" only where nothing at all can be read."""
+def open_file(path: Location, damaged: Damaged) -> OpenStream:
+    """The video stream of a file, or of an object, which is read by range requests.
+
+    Raises DecodeError, with damaged="keep" only where nothing at all can be read.
+    """
     check_kind(path)
     size_problem = _problem_of(partial(check_size, path), damaged)
     try:
-        opened = open_url(f"file:{path}", damaged, path=path)
+        url = str(path) if isinstance(path, ObjectPath) else f"file:{path}"
+        opened = open_url(url, damaged, path=path)
     except DecodeError as error:
         # A file that is too short cannot be opened for that reason.
         raise size_problem or error from error.__cause__
@@ -79,6 +85,11 @@ def open_file(path: Path, damaged: Damaged) -> OpenStream:
         opened.container.close()
         raise
     return replace(opened, problem=size_problem or index_problem or opened.problem)
+
+
+def _without_address(error: FFmpegError | OSError) -> Exception | None:
+    """The error without the secrets of the address that it names: tracebacks show it."""
+    return OSError(error.errno, error.strerror) if isinstance(error, OSError) else None
 
 
 def _problem_of(check: Callable[[], None], damaged: Damaged) -> DecodeError | None:
@@ -92,22 +103,29 @@ def _problem_of(check: Callable[[], None], damaged: Damaged) -> DecodeError | No
     return None
 
 
-def open_url(url: str, damaged: Damaged, *, path: Path | None = None, stall_seconds: float | None = None) -> OpenStream:
+def open_url(
+    url: str, damaged: Damaged, *, path: Location | None = None, stall_seconds: float | None = None
+) -> OpenStream:
     """The video stream at an address. Raises DecodeError when it is not allowed or not a video."""
-    check_url(url)
+    file = _ObjectFile(path) if isinstance(path, ObjectPath) else None
+    if file is None:
+        check_url(url)
     _listen_to_ffmpeg()
     try:
         with Capture() as log:
             container = av.open(
-                url,
+                url if file is None else file,
                 metadata_errors="replace",
                 options=_LIMITS,
                 container_options=open_options(url),
                 timeout=stall_seconds,
             )
     except (FFmpegError, OSError) as error:
+        if file is not None:
+            file.check()
         explanation = "" if path is None else hint(path)
-        raise DecodeError(f"FFmpeg cannot read it as a video: {_reason(error, stall_seconds)}{explanation}") from error
+        cause = error if shown(url) == url else _without_address(error)
+        raise DecodeError(f"FFmpeg cannot read it as a video: {_reason(error, stall_seconds)}{explanation}") from cause
     try:
         live = path is None and is_live(url, container.format.name)
         problem = None if live else problem_on_opening(log, container.format.name, is_file=path is not None)
@@ -132,17 +150,56 @@ def open_url(url: str, damaged: Damaged, *, path: Path | None = None, stall_seco
         stall_seconds=stall_seconds,
         states_length=not ended_without_length(log),
         problem=problem,
+        file=file,
     )
 
 
-def is_video(path: Path) -> bool:
+class _ObjectFile:
+    """An object as FFmpeg reads it. FFmpeg may take a failed read for the end, so the failure is kept.
+
+    name: FFmpeg looks at its suffix.
+    """
+
+    def __init__(self, path: ObjectPath) -> None:
+        self.name = path.name
+        self._error: OSError | None = None
+        self._file = path.open()
+
+    def read(self, n_bytes: int) -> bytes:
+        try:
+            return self._file.read(n_bytes)
+        except OSError as error:
+            self._error = error
+            raise
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def check(self) -> None:
+        """Raises DecodeError when a read has failed."""
+        if self._error is not None:
+            raise DecodeError(f"it could not be read to its end: {os_reason(self._error)}") from self._error
+
+
+def is_video(path: Location) -> bool:
     """Whether FFmpeg finds a moving picture in a file, by its first bytes and not by its name."""
     _listen_to_ffmpeg()
-    url = f"file:{path}"
+    url = str(path) if isinstance(path, ObjectPath) else f"file:{path}"
     with (
         suppress(FFmpegError, OSError),
         Capture(),
-        av.open(url, metadata_errors="replace", options=_LIMITS, container_options=open_options(url)) as container,
+        av.open(
+            _ObjectFile(path) if isinstance(path, ObjectPath) else url,
+            metadata_errors="replace",
+            options=_LIMITS,
+            container_options=open_options(url),
+        ) as container,
     ):
         # FFmpeg's name for formats of one picture, such as png_pipe.
         return not container.format.name.endswith("_pipe") and bool(_moving(container))
@@ -210,7 +267,9 @@ def decoded_frames(opened: OpenStream, clock: Clock) -> Iterator[Any]:
         with Capture() as log:
             try:
                 packet = packets.next(log)
-            except (FFmpegError, TimeoutError) as error:
+            except (FFmpegError, OSError) as error:
+                if opened.file is not None:
+                    opened.file.check()
                 raise inspector.error(_reason(error, opened.stall_seconds)) from error
             # Of a file that is cut short, the decoder may hold a later frame than the next one, so it stays there.
             if packet is None or (opened.problem is not None and not packet.size):
@@ -221,6 +280,8 @@ def decoded_frames(opened: OpenStream, clock: Clock) -> Iterator[Any]:
             except FFmpegError as error:
                 problem = error
         yield from frames if opened.is_live else inspector.good_frames(packet, frames, problem, log)
+    if opened.file is not None:
+        opened.file.check()
     if not opened.is_live:
         inspector.check_end(log)
 

@@ -11,10 +11,10 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from c3dvideo.errors import DecodeError
+from c3dvideo.storage import Location
 
 _LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
 ERROR = 16  # FFmpeg's AV_LOG_ERROR; worse is less
@@ -55,7 +55,7 @@ class Inspector:
     may_begin_anywhere: the format is that of broadcasts, whose recordings begin and are joined at any packet.
     """
 
-    def __init__(self, demuxer: str, path: Path | None, *, may_begin_anywhere: bool) -> None:
+    def __init__(self, demuxer: str, path: Location | None, *, may_begin_anywhere: bool) -> None:
         self._demuxer = demuxer
         self._path = path
         self._began = not may_begin_anywhere
@@ -182,7 +182,7 @@ def ended_without_length(log: Sequence[LogLine]) -> bool:
     return any(f"should be {2**64 - 1}" in text for _, _, text in log)
 
 
-def check_size(path: Path) -> None:
+def check_size(path: Location) -> None:
     """Raises DecodeError for a file that is empty, shorter than it says, or that ends inside a packet or page."""
     size = path.stat().st_size
     if size == 0:
@@ -275,7 +275,7 @@ def _transport_packet_size(head: bytes) -> int | None:
     return None
 
 
-def check_index(stream: Any, path: Path) -> None:
+def check_index(stream: Any, path: Location) -> None:
     """Raises DecodeError for a file whose index names bytes behind its end."""
     index = stream.index_entries
     if not index:
@@ -285,7 +285,7 @@ def check_index(stream: Any, path: Path) -> None:
         raise DecodeError(f"the file was cut short: it has {size} of at least {end} bytes; fetch or record it again")
 
 
-def hint(path: Path) -> str:
+def hint(path: Location) -> str:
     """What the first bytes say about a file that FFmpeg does not read."""
     with suppress(OSError), path.open("rb") as file:
         head = file.read(512)

@@ -25,7 +25,8 @@ from av.video.reformatter import VideoReformatter
 from c3dvideo.choices import ChannelOrder, Damaged
 from c3dvideo.errors import DecodeError
 from c3dvideo.files import os_reason
-from c3dvideo.video.access import is_url
+from c3dvideo.storage import ObjectPath, is_object
+from c3dvideo.video.access import is_url, shown
 from c3dvideo.video.container import OpenStream, decoded_frames, open_file, open_url
 from c3dvideo.video.frame_folder import numbered_pictures, read_picture
 from c3dvideo.video.orientation import Orientation, orientation_of
@@ -111,7 +112,9 @@ def open_video(
     (`access`).
     """
     with _naming(str(source)):
-        if is_url(str(source)):
+        if is_object(source):
+            opened = _open_object(str(source), damaged)
+        elif is_url(str(source)):
             opened = open_url(str(source), damaged, stall_seconds=stall_seconds)
         else:
             try:
@@ -125,13 +128,20 @@ def open_video(
         )
 
 
+def _open_object(address: str, damaged: Damaged) -> OpenStream:
+    try:
+        return open_file(ObjectPath.of(address).pinned(), damaged)
+    except OSError as error:
+        raise DecodeError(f"cannot be read: {os_reason(error)}") from error
+
+
 @contextmanager
 def _naming(source: str) -> Iterator[None]:
     """Puts the name of the source before the message of a DecodeError."""
     try:
         yield
     except DecodeError as error:
-        raise DecodeError(f"{source!r}: {error}") from error.__cause__
+        raise DecodeError(f"{shown(source)!r}: {error}") from error.__cause__
 
 
 def _stream_frames(source: str, opened: OpenStream, channel_order: ChannelOrder) -> Iterator[Frame]:
@@ -149,7 +159,7 @@ def _stream_frames(source: str, opened: OpenStream, channel_order: ChannelOrder)
         try:
             picture = reformatter.reformat(decoded, format=f"{channel_order}24", threads=1)
         except FFmpegError as error:
-            raise DecodeError(f"{source!r}: FFmpeg cannot convert its colours: {error.strerror}") from error
+            raise DecodeError(f"{shown(source)!r}: FFmpeg cannot convert its colours: {error.strerror}") from error
         # As it lies in FFmpeg's memory, which the array keeps alive; rows may be further apart than they are long.
         plane: Any = picture.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)[:, : 3 * picture.width]

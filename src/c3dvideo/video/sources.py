@@ -22,7 +22,8 @@ from typing import Literal
 
 from c3dvideo.errors import UsageError
 from c3dvideo.files import os_reason
-from c3dvideo.video.access import is_url
+from c3dvideo.storage import Location, ObjectPath, is_object
+from c3dvideo.video.access import is_url, shown, without_user
 from c3dvideo.video.frame_folder import PICTURE_SUFFIXES, natural_key
 
 # fmt: off
@@ -66,7 +67,8 @@ class Sources(list[Source]):
 def find_sources(inputs: Iterable[str | Path]) -> Sources:
     """The videos that `inputs` name, in the order of the inputs and in natural order inside each folder.
 
-    An input is a video file, a folder, a frame folder, an address, a CSV with a column `path` (relative paths start at
+    An input is a video file, a folder, a frame folder, an address, an object or folder of object storage
+    (s3://bucket/videos/), a CSV with a column `path` (relative paths start at
     its folder), or "-" for a list on stdin: one path per line, or separated by NUL as `find -print0` writes it.
 
     Raises UsageError for an input that does not exist, a folder without any video, a CSV without the column, and two
@@ -79,7 +81,7 @@ def find_sources(inputs: Iterable[str | Path]) -> Sources:
             other = found.setdefault(source.name, source)
             if not _same(other.path, source.path):
                 raise UsageError(
-                    f"{other.path!r} and {source.path!r} would both be stored as {source.name!r}; "
+                    f"{shown(other.path)!r} and {shown(source.path)!r} would both be stored as {source.name!r}; "
                     "give the folder above both, or a list of paths"
                 )
     return Sources(found.values(), left_out)
@@ -92,7 +94,9 @@ def _expand(given: str, left_out: Counter[str]) -> Iterator[Source]:
             yield from _listed(line, Path(), left_out)
         return
     path = Path(given)
-    if is_url(given):
+    if is_object(given):
+        yield from _objects(given, left_out)
+    elif is_url(given):
         yield Source(given, _url_name(given))
     elif (found := _look_up(path)) == "missing":
         raise UsageError(f"no such file or folder: {given!r}")
@@ -111,6 +115,34 @@ def _expand(given: str, left_out: Counter[str]) -> Iterator[Source]:
         yield from sources
     else:
         yield Source(given, path.name)
+
+
+def _objects(given: str, left_out: Counter[str]) -> Iterator[Source]:
+    """The object at an address, or the videos among all objects below it."""
+    place = ObjectPath.of(given)
+    try:
+        if not given.endswith("/") and place.is_file():
+            yield Source(str(place), place.name)
+            return
+        paths = sorted(place.rglob("*"), key=lambda path: natural_key(path.key))
+    except OSError as error:
+        raise UsageError(f"{place} cannot be searched: {os_reason(error)}") from error
+    here: Counter[str] = Counter()
+    n_videos = 0
+    for path in paths:
+        below = path.relative_to(place)
+        if not all(map(_visible, below.parts)):
+            continue
+        if _is_video(path):
+            n_videos += 1
+            yield Source(str(path), below.as_posix())
+        else:
+            here[_kind(path.name)] += 1
+    if not n_videos:
+        raise UsageError(
+            f"no video in {str(place)!r}: " + (f"found only {_counted(here)}" if here else "there is nothing below it")
+        )
+    left_out += here
 
 
 def _listed(listed: str, root: Path, left_out: Counter[str]) -> Iterator[Source]:
@@ -153,7 +185,7 @@ def _walk(folder: Path, own_name: str, prefix: str, left_out: Counter[str]) -> I
                 left_out[_kind(name)] += 1
 
 
-def _is_video(path: Path) -> bool:
+def _is_video(path: Location) -> bool:
     suffix = path.suffix.lower()
     if suffix not in AMBIGUOUS_SUFFIXES:
         return suffix in VIDEO_SUFFIXES
@@ -242,7 +274,7 @@ def _visible(name: str) -> bool:
 
 def _url_name(url: str) -> str:
     """A file name for an address: its host and path, without the query, user and password."""
-    rest = re.sub(r"^[^/]*@|[?#].*|[\x00-\x1f]", "", url.split("://", 1)[1])
+    rest = re.sub(r"[?#].*|[\x00-\x1f]", "", without_user(url.split("://", 1)[1]))
     return "/".join(part for part in rest.split("/") if part not in ("", ".", "..")) or "stream"
 
 

@@ -29,11 +29,13 @@ from c3dvideo.features.convert.hdf5 import activitynet_writer, hdf5_writer
 from c3dvideo.features.convert.outputs import OutputConflictError
 from c3dvideo.features.convert.pca import PcaBasis, fit_pca
 from c3dvideo.features.convert.segments import ucf_crime_writer
+from c3dvideo.features.convert.shard_folders import npz_writer, shards_writer
 from c3dvideo.features.convert.spans import tall_hdf5_writer, tall_writer
 from c3dvideo.features.convert.tables import csv_writer, parquet_writer
 from c3dvideo.features.store import list_features, read_features, read_layer_names
 from c3dvideo.files import writing
 from c3dvideo.progress import track
+from c3dvideo.storage import Location, is_object, location
 
 __all__ = [
     "ConvertSummary",
@@ -48,8 +50,10 @@ __all__ = [
     "fit_pca",
     "hdf5_writer",
     "npy_writer",
+    "npz_writer",
     "output_names",
     "parquet_writer",
+    "shards_writer",
     "tall_hdf5_writer",
     "tall_writer",
     "ucf_crime_writer",
@@ -77,11 +81,14 @@ _WAYS = {
     "crops": _Way(crops_writer, ("keep_suffix", "crop_layout")),
     "csv": _Way(csv_writer, ("keep_suffix",)),
     "parquet": _Way(parquet_writer, (), one_file=True, many_layers=True, extra="parquet"),
+    "shards": _Way(shards_writer, (), many_layers=True, extra="parquet"),
+    "npz": _Way(npz_writer, (), many_layers=True),
 }
 # What the file system says about one name while others can still be written.
 _ABOUT_ONE_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL)
 _OUR_OPTIONS = ("keep_suffix", "merge", "pca", "pca_basis")
-_FULL_NAMES = ("tall", "parquet")
+_FULL_NAMES = ("tall", "parquet", "shards", "npz")
+_WITH_RECORDS = ("shards", "npz")  # which also take the manifest and the failures of the folder
 _SUFFIX = re.compile(r"(?<=[^/])\.(?=\w*[a-z])\w{2,4}$", re.ASCII | re.IGNORECASE)
 
 
@@ -98,7 +105,7 @@ class ConvertSummary:
 
 
 def convert(
-    features_folder: str | Path,
+    features_folder: str | Location,
     *,
     to: Format,
     out: str | Path,
@@ -129,7 +136,9 @@ def convert(
     >>> np.load("features_npy/waving_flag/waving_flag_000.npy").shape
     (3, 1024)
     """
-    folder, out = Path(features_folder), Path(out)
+    if is_object(out):
+        raise UsageError("`out=` is an address; write the files to a disk and copy them from there")
+    folder, out = location(features_folder), Path(out)
     options = {
         "keep_suffix": keep_suffix,
         "pca": pca,
@@ -153,6 +162,8 @@ def convert(
     arguments: dict[str, Any] = {"layers": layers} if way.many_layers else {"layer": layers[0] if layers else None}
     arguments |= {name: value for name, value in given.items() if name not in _OUR_OPTIONS}
     arguments["overwrite"] = overwrite
+    if to in _WITH_RECORDS:
+        arguments["source"] = folder
     with _own_files() as own:
         if pca is not None:
             pca_basis = own(Path(f"{out}.pca.npz"))
@@ -173,8 +184,9 @@ def convert(
 def output_names(names: Iterable[str], to: Format, *, keep_suffix: bool = False) -> dict[str, str]:
     """What each video is called in the format `to`, by its name in the feature folder.
 
-    "sub/a.mp4" is "sub/a", with `keep_suffix` "sub/a.mp4"; always "sub/a.mp4" for tall and parquet, and "a" for
-    activitynet (without a "v_" in front). A suffix is 2 to 4 letters and digits, not only digits, behind the last dot.
+    "sub/a.mp4" is "sub/a", with `keep_suffix` "sub/a.mp4"; always "sub/a.mp4" for tall, parquet, shards and npz, and
+    "a" for activitynet (without a "v_" in front). A suffix is 2 to 4 letters and digits, not only digits, behind the
+    last dot.
     Raises UsageError when two videos would have the same name, naming both.
     """
     videos: dict[str, str] = {}
@@ -204,7 +216,7 @@ def _way(to: Format, given: set[str], layers: Sequence[str]) -> _Way:
     return way
 
 
-def _check_layers(layers: Sequence[str], found: Sequence[tuple[str, Path]], *, several: bool) -> None:
+def _check_layers(layers: Sequence[str], found: Sequence[tuple[str, Location]], *, several: bool) -> None:
     """Raise UsageError when no video has the layers that were chosen; usually the first one settles it."""
     refusal: UsageError | None = None
     for name, path in found:
@@ -243,9 +255,9 @@ def _own_files() -> Iterator[Callable[[Path], Path]]:
         raise
 
 
-def _check_out(folder: Path, out: Path, *, one_file: bool) -> None:
+def _check_out(folder: Location, out: Path, *, one_file: bool) -> None:
     with writing(out):  # whose name may be one that no file can have
-        if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+        if isinstance(folder, Path) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
             raise UsageError(f"`out=` {out} lies in the feature folder {folder}: choose another place")
         is_folder, exists = out.is_dir(), out.exists()
     if one_file and is_folder:
@@ -254,14 +266,14 @@ def _check_out(folder: Path, out: Path, *, one_file: bool) -> None:
         raise UsageError(f"`out=` {out} is a file, this format is a folder of files: name the folder")
 
 
-def _fit_basis(paths: Sequence[Path], layer: str | None, n_components: int) -> PcaBasis:
+def _fit_basis(paths: Sequence[Location], layer: str | None, n_components: int) -> PcaBasis:
     """A basis fitted on every clip that can be written."""
     origins: set[str] = set()
     basis = fit_pca(_readable_clips(paths, layer, origins), n_components=n_components)
     return replace(basis, made_for=origins.pop() if len(origins) == 1 else "")
 
 
-def _readable_clips(paths: Sequence[Path], layer: str | None, origins: set[str]) -> Iterator[Floats]:
+def _readable_clips(paths: Sequence[Location], layer: str | None, origins: set[str]) -> Iterator[Floats]:
     """The clips of each video that can be written, adding its origin; the others are reported when they are written."""
     for path in track(paths, "fitting PCA", unit="videos"):
         try:
@@ -274,7 +286,7 @@ def _readable_clips(paths: Sequence[Path], layer: str | None, origins: set[str])
 
 
 def _write_all(
-    writer: AbstractContextManager[Write], to: Format, found: Sequence[tuple[str, Path]], names: Mapping[str, str]
+    writer: AbstractContextManager[Write], to: Format, found: Sequence[tuple[str, Location]], names: Mapping[str, str]
 ) -> tuple[int, dict[str, str]]:
     """Write every video that can be written; returns how many clips they have, and by name why the others were not."""
     n_clips = 0
