@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import __doc__ as introduction
-from benchmarks import files, gpu, network, training
+from benchmarks import files, gpu, index, network, training
 from benchmarks.plot import plot
 from benchmarks.turns import Row
 from c3dvideo.machine import n_cores, processor_name
@@ -25,6 +25,7 @@ SECTIONS = {
     "end-to-end": files.measure_end_to_end,
     "memory": files.measure_memory,
     "scaling": files.measure_scaling,
+    "index": index.measure,
     "start": files.measure_start,
 }
 

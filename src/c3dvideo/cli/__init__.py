@@ -54,6 +54,7 @@ GROUPS: tuple[str, ...] = (
     "serve_command",
     "probe_commands",
     "evaluation_commands",
+    "search_commands",
     "convert_command",
     "weights_commands",
     "segment_command",

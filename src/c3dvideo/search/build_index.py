@@ -26,12 +26,16 @@ from c3dvideo.files import writing
 from c3dvideo.probing.descriptors import Array
 from c3dvideo.progress import progress
 from c3dvideo.search.collection import Collection, different_settings
-from c3dvideo.search.index import FORMAT, is_local
-from c3dvideo.search.index_writer import IndexWriter, StoredVideo, VideoRows, new_generation, open_writer, publish
-from c3dvideo.search.vector_space import VectorSpace, fit_space, random_pair_quantiles
+from c3dvideo.search.index_rows import VideoRows
+from c3dvideo.search.index_tables import FORMAT, is_local
+from c3dvideo.search.index_writer import IndexWriter, StoredVideo, new_generation, open_writer, publish
+from c3dvideo.search.recall import approximate_recall, pca_recall
+from c3dvideo.search.vector_space import fit_space, random_pair_quantiles
 
 SAMPLE_CLIPS = 10_000
 """From how many clips the statistics of a collection are estimated."""
+APPROXIMATE_FROM = 100_000
+"""From how many clips an approximate index pays: comparing so many takes 30 ms or more, and the index 4 s to make."""
 _ROWS_AT_ONCE = 8_192
 _BYTES_AT_ONCE = 64 << 20
 _LOCK = ".writer.lock"
@@ -45,7 +49,9 @@ class IndexReport:
 
     n_videos, n_clips: in the index now. n_added, n_changed, n_removed, n_unchanged: videos. rebuilt: whether all rows
     were written again, because the collection had doubled since its statistics were estimated. dimensions: numbers per
-    stored vector. failures: feature files that could not be read, which are not in the index.
+    stored vector. pca_recall: with a PCA, the share of the ten nearest clips by all numbers that are among the ten
+    nearest by the components. approximate_recall: with an approximate index, the share of the ten nearest clips that it
+    finds; None where every clip is compared. failures: feature files that cannot be read, which are not in the index.
     """
 
     db: str
@@ -57,6 +63,8 @@ class IndexReport:
     n_unchanged: int
     rebuilt: bool
     dimensions: int
+    pca_recall: float | None
+    approximate_recall: float | None
     failures: tuple[Failure, ...]
     seconds: float
 
@@ -65,13 +73,18 @@ class IndexReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        """What was done, in one line."""
-        return (
+        """What was done, a line each for what it costs to store or to compare less."""
+        lines = [
             f"{self.db}: {self.n_videos} videos, {self.n_clips} clips; {self.n_added} added, {self.n_changed} changed, "
             f"{self.n_removed} removed, {self.n_unchanged} unchanged, {len(self.failures)} failed"
             + " (all rows were written again, with new statistics)"
             * self.rebuilt
-        )
+        ]
+        if self.pca_recall is not None:
+            lines.append(f"{self.dimensions} principal components: recall@10 {self.pca_recall:.3f} of all numbers")
+        if self.approximate_recall is not None:
+            lines.append(f"approximate index: recall@10 {self.approximate_recall:.3f} of comparing every clip")
+        return "\n".join(lines)
 
 
 def build_index(
@@ -121,6 +134,8 @@ def build_index(
         n_unchanged=len(same),
         rebuilt=updated is not writer,
         dimensions=updated.space.dimensions,
+        pca_recall=updated.generation.get("pca_recall"),
+        approximate_recall=updated.generation.get("approximate_recall"),
         failures=tuple(collection.failures[name] for name in sorted(collection.failures)),
         seconds=time.monotonic() - started,
     )
@@ -138,7 +153,7 @@ def _create(collection: Collection, db: str, pca: int | None) -> tuple[IndexWrit
         "features": str(collection.folder.absolute()),
         "pca": pca,
     }
-    writer = new_generation(db, _fit(collection, pca), n_videos=len(collection.states))
+    writer = _generation(collection, db, pca)
     return (writer, about) if publish(writer, about) else None
 
 
@@ -158,15 +173,14 @@ def _update(
         _check_removal(collection, about, gone, stored)
         if stored and len(collection.states) >= 2 * writer.generation["n_videos"]:
             # Statistics of half a collection may be wrong for the whole. Doubling keeps the cost of this bounded.
-            writer = new_generation(writer.db, _fit(collection, about["pca"]), n_videos=len(collection.states))
+            writer = _generation(collection, writer.db, about["pca"])
             wanted, stale = list(collection.states), True
         n_written = _write(collection, writer, wanted)
         if not (n_written or stale):
             return stored, writer  # what was wanted cannot be read
         writer.remove(gone)
         writer.sweep(superseded)
-        writer.record(*_with_quantiles(writer))
-        writer.tidy()
+        finish(writer)
     raise StoreError(f"{writer.db} is being changed by others all the time; run this again when they have ended")
 
 
@@ -189,27 +203,35 @@ def _write(collection: Collection, writer: IndexWriter, names: Sequence[str]) ->
     return n_written
 
 
-def _fit(collection: Collection, pca: int | None) -> VectorSpace:
-    """The statistics of a sample of the collection."""
+def _generation(collection: Collection, db: str, pca: int | None) -> IndexWriter:
+    """Empty tables with the statistics of a sample of the collection."""
     features = collection.sample(SAMPLE_CLIPS)
+    n_videos, full = len(collection.states), fit_space(features)
     if pca is None:
-        space = fit_space(features)
-    else:
-        basis = fit_pca([features], n_components=pca)
-        vectors = (features - basis.mean) @ basis.components.T
-        space = fit_space(vectors, basis_mean=basis.mean, basis=basis.components)
-    return space
+        return new_generation(db, full, n_videos=n_videos)
+    basis = fit_pca([features], n_components=pca)
+    vectors = (features - basis.mean) @ basis.components.T
+    space = fit_space(vectors, basis_mean=basis.mean, basis=basis.components)
+    return new_generation(db, space, n_videos=n_videos, pca_recall=pca_recall(features, space, full))
 
 
-def _with_quantiles(writer: IndexWriter) -> tuple[VectorSpace, int]:
-    """The statistics of an index with the scores of random pairs of what it holds now, and its number of clips."""
-    directions, parts, n_clips = writer.sample(SAMPLE_CLIPS)
+def finish(writer: IndexWriter) -> None:
+    """What depends on all clips: an approximate index where it pays, and the scores of random pairs."""
+    writer.tidy()
+    # Not the number of rows: those of a stopped writer in object storage stay for a while.
+    n_clips = sum(video.n_clips for video in writer.stored()[0].values())
+    directions, parts = writer.sample(SAMPLE_CLIPS)
+    found: dict[str, Any] = {"n_clips": n_clips}
+    if n_clips >= APPROXIMATE_FROM:
+        if "approximate_recall" not in writer.generation:
+            writer.make_approximate()
+        found["approximate_recall"] = approximate_recall(writer)
     videos = writer.video_directions()
     quantiles: dict[SearchKind, Array] = {
         "clips": random_pair_quantiles(directions, parts),
         "videos": random_pair_quantiles(videos, range(len(videos))),
     }
-    return replace(writer.space, quantiles=quantiles), n_clips
+    writer.record(replace(writer.space, quantiles=quantiles), **found)
 
 
 def _check_about(collection: Collection, db: str, about: Mapping[str, Any], pca: int | None) -> None:

@@ -20,7 +20,7 @@ from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features.store import Failure, Manifest, list_features, read_layer_names, read_manifest
 from c3dvideo.probing.descriptors import Array, choose_layer
 from c3dvideo.search.feature_clips import FeatureClips, feature_clips, file_state
-from c3dvideo.search.index_writer import VideoRows
+from c3dvideo.search.index_rows import VideoRows
 from c3dvideo.search.vector_space import VectorSpace
 
 _A_FEW = 25

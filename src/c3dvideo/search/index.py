@@ -9,14 +9,12 @@
 stored now: every call first looks whether somebody has changed the database.
 """
 
-import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,14 +22,24 @@ from c3dvideo.choices import SearchKind, VectorKind
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.extras import require_extra
 from c3dvideo.probing.descriptors import Array, some
-from c3dvideo.search.vector_space import VectorSpace, unpack_space
+from c3dvideo.search.index_tables import (
+    ABOUT,
+    among,
+    connect,
+    database,
+    foreign,
+    is_local,
+    matrix_of,
+    nearest_query,
+    open_about,
+    read_about,
+    unpack_record,
+)
+from c3dvideo.search.vector_space import VectorSpace
 
-FORMAT = 1
-ABOUT = "about"
+Result = TypeVar("Result")
+
 _SPANS = ("part", "position", "start_seconds", "end_seconds", "label")
-# How many partitions of an approximate index are searched, and how many candidates are then compared exactly.
-N_PROBES = 32
-REFINE = 10
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,24 @@ class Neighbour:
     score: float
 
 
+def _again(method: Callable[..., Result]) -> Callable[..., Result]:
+    """A method of an index that is called once more when its tables were replaced while it read them."""
+
+    @wraps(method)
+    def call(self: "Index", *arguments: Any, **options: Any) -> Result:
+        before = self.generation.get("id")
+        try:
+            return method(self, *arguments, **options)
+        except StoreError:
+            self.forget()
+            self.refresh()
+            if self.generation["id"] == before:
+                raise
+            return method(self, *arguments, **options)
+
+    return call
+
+
 class Index:
     """An open index.
 
@@ -103,9 +129,10 @@ class Index:
             raise StoreError(f"there is no index {db}; make one with `c3dvideo index FEATURES --db {db}`")
         with database(db):
             connection = connect(db)
-            if ABOUT not in table_names(connection):
+            table = open_about(connection)
+            if table is None:
                 raise foreign(db, f"it has no table {ABOUT!r}")
-            about = read_about(db, connection)[0]
+            about = read_about(db, table)[0]
         index = cls(db, connection, about)
         index.refresh()
         return index
@@ -135,6 +162,7 @@ class Index:
         # Below 2**53, so that JavaScript keeps every digit.
         return self._seen[0] * 100_000 + self._seen[1]
 
+    @_again
     def refresh(self) -> None:
         """Read what has changed since the last call."""
         with database(self.db):
@@ -150,6 +178,10 @@ class Index:
             self._rows = self._read_videos()
             self._video_directions = None
             self._seen = seen
+
+    def forget(self) -> None:
+        """Read everything again at the next call."""
+        self._seen = None
 
     def videos(self) -> list[IndexedVideo]:
         """Every video of the index, sorted by name."""
@@ -170,10 +202,17 @@ class Index:
             raise UsageError(f"{self.db} has no video {video!r}; {hint}")
         return self._rows[video]
 
+    def with_content(self, content_sha256: str | None) -> list[str]:
+        """The videos whose file had this content when it was extracted, sorted by name."""
+        self.refresh()
+        known = content_sha256 is not None
+        return [name for name, row in self._rows.items() if known and row["content_sha256"] == content_sha256]
+
     def __contains__(self, video: object) -> bool:
         self.refresh()
         return video in self._rows
 
+    @_again
     def clips(self, video: str | None = None, *, vectors: VectorKind = "features") -> ClipTable:
         """The clips of one video, or of all.
 
@@ -186,7 +225,7 @@ class Index:
         with database(self.db):
             query = self.clip_rows.search().select([*_SPANS, column])
             if video is not None:
-                query = query.where(_among("part", parts))
+                query = query.where(among("part", parts))
             table = query.limit(None).to_arrow()
             part, position = table["part"].to_numpy(), table["position"].to_numpy()
             rank = {part: number for number, part in enumerate(parts)}
@@ -199,6 +238,7 @@ class Index:
         found = [parts[name] for name in part[order]]
         return ClipTable(_objects(found), starts, ends, _objects(labels), matrix)
 
+    @_again
     def video_vectors(self, *, vectors: VectorKind = "features") -> Array:
         """The descriptor of every video, in the order of `videos()`: float32 (n, D), or (n, K) as they are compared."""
         self.refresh()
@@ -230,6 +270,7 @@ class Index:
         direction = self.space.directions(np.asarray(vector, np.float32)[None])[0]
         return self.search_direction(direction, top=top, kind=kind, exclude_videos=exclude_videos, exact=exact)
 
+    @_again
     def search_direction(
         self,
         direction: Array,
@@ -260,11 +301,10 @@ class Index:
 
     def _nearest_rows(self, direction: Array, top: int, excluded: list[str], exact: bool) -> list[dict[str, Any]]:
         with database(self.db):
-            query = self.clip_rows.search(direction, vector_column_name="direction").distance_type("l2")
+            query = nearest_query(self.clip_rows, direction, exact=exact)
             query = query.select(["part", "start_seconds", "end_seconds", "_distance"]).limit(top)
-            query = query.bypass_vector_index() if exact else query.nprobes(N_PROBES).refine_factor(REFINE)
             if excluded:
-                query = query.where(f"NOT {_among('part', excluded)}", prefilter=True)
+                query = query.where(f"NOT {among('part', excluded)}", prefilter=True)
             rows: list[dict[str, Any]] = query.to_arrow().to_pylist()
         return rows
 
@@ -286,83 +326,6 @@ class Index:
         for row in sorted(rows, key=lambda row: row["part"], reverse=True):
             chosen[os.fsdecode(row["name"])] = row
         return dict(sorted(chosen.items()))
-
-
-def is_local(db: str | Path) -> bool:
-    """Whether a database is a folder of this machine rather than a URI."""
-    return "://" not in str(db)
-
-
-def connect(db: str | Path) -> Any:
-    """A LanceDB connection that always shows the newest state; options of object storage come from the environment."""
-    import lancedb
-
-    return lancedb.connect(str(db), read_consistency_interval=timedelta(0))
-
-
-def table_names(connection: Any) -> list[str]:
-    """The names of all tables of a database."""
-    names: list[str] = []
-    token = None
-    while True:
-        page = connection.list_tables(page_token=token)
-        names += page.tables
-        token = page.page_token
-        if not token:
-            return names
-
-
-@contextmanager
-def database(db: str | Path) -> Iterator[None]:
-    """Raise what LanceDB raises in the block as StoreError."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as cause:
-        # Lance appends the place in its own source and, on the next lines, a trace.
-        reason = str(cause).split(", /root/")[0].splitlines()[0][:300] if str(cause) else type(cause).__name__
-        raise StoreError(f"the database {db} could not be used: {reason}") from cause
-
-
-def foreign(db: str | Path, reason: str) -> StoreError:
-    """The error for a database that is something else than an index."""
-    return StoreError(f"{db} is no index of c3dvideo: {reason}; make one with `c3dvideo index FEATURES --db NEW`")
-
-
-def read_about(db: str | Path, connection: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What an index is about, and the row of its generation; raises StoreError for another format."""
-    rows = connection.open_table(ABOUT).search().limit(None).to_arrow().to_pylist()
-    try:
-        records = {row["key"]: row for row in rows}
-        about, generation = json.loads(records["index"]["record"]), records["generation"]
-        found = about["format"]
-        known = {"settings", "layer", "fingerprint", "width", "features", "pca"} <= about.keys()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise foreign(db, f"its table {ABOUT!r} holds something else") from error
-    if found != FORMAT or not known:
-        raise StoreError(
-            f"{db} is an index of format {found}, and this version reads format {FORMAT}: delete it and make it again "
-            "with `c3dvideo index`, or use the version of c3dvideo that made it"
-        )
-    return about, generation
-
-
-def unpack_record(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], VectorSpace]:
-    """The record and the statistics in a row of the table `about`."""
-    record = json.loads(row["record"])
-    return record, unpack_space(record["space"], np.asarray(row["numbers"], dtype=np.float32))
-
-
-def _among(column: str, values: Collection[str]) -> str:
-    """An SQL condition; the values are our own hexadecimal names, so nothing needs to be quoted."""
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
-
-def matrix_of(column: Any) -> Array:
-    """A column of lists of one fixed size as float32 (n, D)."""
-    width = column.type.list_size
-    flat = [np.asarray(chunk.flatten()) for chunk in column.chunks]
-    matrix: Array = np.concatenate([*flat, np.zeros(0, np.float32)]).reshape(-1, width)
-    return matrix
 
 
 def _objects(values: Sequence[Any]) -> Array:

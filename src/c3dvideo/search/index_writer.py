@@ -10,7 +10,6 @@ killed writer; readers pass over them and `sweep` deletes them. A new set of sta
 "generation" of the table `about` says which ones are in use, and changes in one step.
 """
 
-import hashlib
 import json
 import os
 import secrets
@@ -24,9 +23,22 @@ from typing import Any
 
 import numpy as np
 
-from c3dvideo.features.store import descriptor
 from c3dvideo.probing.descriptors import Array
-from c3dvideo.search.index import ABOUT, connect, database, is_local, matrix_of, read_about, table_names, unpack_record
+from c3dvideo.search.index_rows import VideoRows, clip_batch, clip_schema, name_key, video_batch, video_schema
+from c3dvideo.search.index_tables import (
+    ABOUT,
+    among,
+    approximate_config,
+    connect,
+    database,
+    is_local,
+    matrix_of,
+    nearest_query,
+    open_about,
+    read_about,
+    table_names,
+    unpack_record,
+)
 from c3dvideo.search.vector_space import VectorSpace
 
 # In object storage nothing says whether a writer is alive: what is younger than this may be its work.
@@ -34,24 +46,6 @@ _UNTOUCHED_SECONDS = 3600
 # A reader needs a replaced version only while its query runs.
 _KEEP_VERSIONS = timedelta(minutes=10)
 _MANY_FRAGMENTS = 16
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class VideoRows:
-    """What is written of one video.
-
-    state: changes when the features or the labels do. label: of the whole video. clip_labels: one per clip, or None.
-    vectors: float32 (n_clips, D).
-    """
-
-    video: str
-    state: str
-    content_sha256: str | None
-    start_seconds: Array
-    end_seconds: Array
-    label: str | None
-    clip_labels: Sequence[str | None]
-    vectors: Array
 
 
 @dataclass(frozen=True)
@@ -99,12 +93,12 @@ class IndexWriter:
         with database(self.db):
             self.clip_rows.add(
                 pyarrow.Table.from_batches(
-                    [_clip_batch(rows, part, self.space) for rows, part in zip(videos, parts, strict=True)]
+                    [clip_batch(rows, part, self.space) for rows, part in zip(videos, parts, strict=True)]
                 )
             )
             self._put_videos(
                 pyarrow.Table.from_batches(
-                    [_video_batch(rows, part, self.space) for rows, part in zip(videos, parts, strict=True)]
+                    [video_batch(rows, part, self.space) for rows, part in zip(videos, parts, strict=True)]
                 )
             )
 
@@ -112,37 +106,49 @@ class IndexWriter:
         """Delete the rows of videos; their clips are left for `sweep`."""
         with database(self.db):
             for some in _chunks([name_key(name) for name in names]):
-                self.video_rows.delete(_among("key", some))
+                self.video_rows.delete(among("key", some))
 
     def sweep(self, superseded: Sequence[str] = ()) -> int:
         """Delete rows of superseded parts, and clips that no video refers to; returns how many clips."""
         with database(self.db):
             for some in _chunks(list(superseded)):
-                self.video_rows.delete(_among("part", some))
+                self.video_rows.delete(among("part", some))
             named = set(self.video_rows.search().select(["part"]).limit(None).to_arrow()["part"].to_pylist())
             counts = Counter(self.clip_rows.search().select(["part"]).limit(None).to_arrow()["part"].to_pylist())
             stale = [part for part in counts if part not in named and self._is_abandoned(part)]
             for some in _chunks(stale):
-                self.clip_rows.delete(_among("part", some))
+                self.clip_rows.delete(among("part", some))
         return sum(counts[part] for part in stale)
 
-    def sample(self, n_clips: int) -> tuple[Array, Array, int]:
-        """Up to `n_clips` random directions float32 (n, K), the part of each (n,), and how many clips there are."""
+    def sample(self, n_clips: int) -> tuple[Array, Array]:
+        """Up to `n_clips` random directions float32 (n, K), and the part of each (n,)."""
         with database(self.db):
-            total = self.clip_rows.count_rows()
-            chosen = np.random.default_rng(0).permutation(total)[:n_clips]
+            chosen = np.random.default_rng(0).permutation(self.clip_rows.count_rows())[:n_clips]
             table = self.clip_rows.take_offsets(chosen.tolist()).select(["part", "direction"]).to_arrow()
-        return matrix_of(table["direction"]), table["part"].to_numpy(), total
+        return matrix_of(table["direction"]), table["part"].to_numpy()
 
     def video_directions(self) -> Array:
         """The direction of every video, float32 (n, K)."""
         with database(self.db):
             return matrix_of(self.video_rows.search().select(["direction"]).limit(None).to_arrow()["direction"])
 
-    def record(self, space: VectorSpace, n_clips: int) -> None:
-        """Store statistics, which were taken from `n_clips`, and make this generation the one that readers use."""
+    def nearest(self, direction: Array, top: int, *, exact: bool) -> list[tuple[str, int]]:
+        """The part and the position of the clips nearest to a direction, in random order."""
+        with database(self.db):
+            query = nearest_query(self.clip_rows, direction, exact=exact).select(["part", "position", "_distance"])
+            rows = query.limit(top).to_arrow().to_pylist()
+        return [(row["part"], row["position"]) for row in rows]
+
+    def make_approximate(self) -> None:
+        """Make an approximate index of the directions, in place of an older one."""
+        with database(self.db):
+            self.clip_rows.optimize(cleanup_older_than=_KEEP_VERSIONS)
+            self.clip_rows.create_index("direction", config=approximate_config(), replace=True)
+
+    def record(self, space: VectorSpace, **values: Any) -> None:
+        """Store statistics and other values of this generation, and make it the one that readers use."""
         self.space = space
-        self.generation |= {"n_clips": n_clips}
+        self.generation |= values
         packed, numbers = space.pack()
         with database(self.db):
             _put_about(
@@ -183,21 +189,22 @@ def open_writer(db: str) -> tuple[IndexWriter, dict[str, Any]] | None:
     """The index at `db` open for writing, and what it is about; None where there is none yet."""
     with database(db):
         connection = connect(db)
-        if ABOUT not in table_names(connection):
+        table = open_about(connection)
+        if table is None:
             return None
-        about, row = read_about(db, connection)
+        about, row = read_about(db, table)
         return IndexWriter(db, connection, *unpack_record(row)), about
 
 
-def new_generation(db: str, space: VectorSpace, *, n_videos: int) -> IndexWriter:
-    """Empty tables for new statistics of a collection of `n_videos`; no reader uses them before `record`."""
+def new_generation(db: str, space: VectorSpace, **values: Any) -> IndexWriter:
+    """Empty tables for new statistics, and values to store with them; no reader uses them before `record`."""
     # The time says how old leftovers are.
     token = f"{int(time.time())}x{secrets.token_hex(4)}"
     with database(db):
         connection = connect(db)
-        connection.create_table(f"clips_{token}", schema=_clip_schema(space))
-        connection.create_table(f"videos_{token}", schema=_video_schema(space))
-        return IndexWriter(db, connection, {"id": token, "n_videos": n_videos}, space)
+        connection.create_table(f"clips_{token}", schema=clip_schema(space))
+        connection.create_table(f"videos_{token}", schema=video_schema(space))
+        return IndexWriter(db, connection, {"id": token, **values}, space)
 
 
 def publish(writer: IndexWriter, about: Mapping[str, Any]) -> bool:
@@ -216,15 +223,10 @@ def publish(writer: IndexWriter, about: Mapping[str, Any]) -> bool:
         connection.create_table(ABOUT, rows)
     except (ValueError, RuntimeError, OSError):
         with database(writer.db):
-            if ABOUT in table_names(connection):
+            if open_about(connection) is not None:
                 return False
             connection.create_table(ABOUT, rows)
     return True
-
-
-def name_key(name: str) -> str:
-    """A video's key: hexadecimal, so that no file name ever stands in a query."""
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
 
 
 def _put_about(table: Any, rows: Any) -> None:
@@ -239,100 +241,6 @@ def _about_table(key: str, record: Mapping[str, Any], numbers: Array) -> Any:
     )
     text = json.dumps(record, sort_keys=True)
     return pyarrow.table({"key": [key], "record": [text], "numbers": [numbers.astype(np.float32)]}, schema=schema)
-
-
-def _clip_schema(space: VectorSpace) -> Any:
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("part", pa.string()),
-            ("position", pa.int32()),
-            ("video", pa.string()),
-            ("start_seconds", pa.float64()),
-            ("end_seconds", pa.float64()),
-            ("label", pa.string()),
-            ("vector", pa.list_(pa.float32(), space.dimensions)),
-            ("direction", pa.list_(pa.float32(), space.n_direction)),
-        ]
-    )
-
-
-def _video_schema(space: VectorSpace) -> Any:
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("key", pa.string()),
-            ("part", pa.string()),
-            ("name", pa.binary()),
-            ("video", pa.string()),
-            ("state", pa.string()),
-            ("content_sha256", pa.string()),
-            ("n_clips", pa.int32()),
-            ("start_seconds", pa.float64()),
-            ("end_seconds", pa.float64()),
-            ("label", pa.string()),
-            ("vector", pa.list_(pa.float32(), space.dimensions)),
-            ("direction", pa.list_(pa.float32(), space.n_direction)),
-        ]
-    )
-
-
-def _clip_batch(rows: VideoRows, part: str, space: VectorSpace) -> Any:
-    import pyarrow as pa
-
-    n_clips = len(rows.vectors)
-    columns = {
-        "part": [part] * n_clips,
-        "position": np.arange(n_clips, dtype=np.int32),
-        "video": [_readable(rows.video)] * n_clips,
-        "start_seconds": rows.start_seconds,
-        "end_seconds": rows.end_seconds,
-        "label": list(rows.clip_labels),
-        "vector": _lists(rows.vectors),
-        "direction": _lists(space.directions(rows.vectors)),
-    }
-    return pa.record_batch(columns, schema=_clip_schema(space))
-
-
-def _video_batch(rows: VideoRows, part: str, space: VectorSpace) -> Any:
-    import pyarrow as pa
-
-    vector = descriptor(rows.vectors)[None]
-    columns = {
-        "key": [name_key(rows.video)],
-        "part": [part],
-        "name": [os.fsencode(rows.video)],
-        "video": [_readable(rows.video)],
-        "state": [rows.state],
-        "content_sha256": [rows.content_sha256],
-        "n_clips": np.array([len(rows.vectors)], np.int32),
-        "start_seconds": rows.start_seconds[:1],
-        "end_seconds": rows.end_seconds[-1:],
-        "label": [rows.label],
-        "vector": _lists(vector),
-        "direction": _lists(space.directions(vector)),
-    }
-    return pa.record_batch(columns, schema=_video_schema(space))
-
-
-def _lists(matrix: Array) -> Any:
-    """Rows (n, D) as an Arrow array of lists of one size."""
-    import pyarrow as pa
-
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(np.ascontiguousarray(matrix, np.float32).ravel()), matrix.shape[1]
-    )
-
-
-def _readable(name: str) -> str:
-    r"""A name for people who read the tables: a byte that is not UTF-8 becomes \xe9."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _among(column: str, values: Sequence[str]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
 def _chunks(values: list[str], size: int = 1000) -> list[list[str]]:

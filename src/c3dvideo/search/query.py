@@ -3,13 +3,14 @@
     search(index, "sub/a.mp4@12.5", top=5)                    # clips like the one at 12.5 s, of other videos
     search(index, None, like=["a.mp4", "b.mp4"], unlike=["c.mp4"], kind="videos")
     search(index, query_vector(index, "new.mp4", seconds=3))
+    search(index, find_query(index, "new.mp4@3"))             # a file, or a name in the index
 
 Every match has a score, the cosine of centred and whitened vectors, and its percentile: the percentage of random pairs
 of clips of different videos of the collection that have a smaller score.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,13 @@ from c3dvideo.choices import SearchKind
 from c3dvideo.errors import UsageError, VideoError
 from c3dvideo.probing.descriptors import Array, clip_vectors, settings_differences, unit_rows
 from c3dvideo.search.index import Index
+from c3dvideo.video.access import is_url
+from c3dvideo.video.content import content_sha256
 
-# Rocchio's weights for relevance feedback, as commonly used: counter-examples count less than examples.
+Query = Array | str
+"""A vector float32 (D,) of the index, or the name of one that it holds: "video" or "video@seconds"."""
+
+# Of relevance feedback by Rocchio's rule, in which counter-examples count less than examples.
 _UNLIKE_WEIGHT = 0.5
 
 
@@ -38,12 +44,12 @@ class Match:
 
 def search(
     index: Index,
-    query: Array | str | None,
+    query: Query | None,
     *,
     top: int = 10,
     kind: SearchKind = "clips",
-    like: Sequence[str] = (),
-    unlike: Sequence[str] = (),
+    like: Sequence[Query] = (),
+    unlike: Sequence[Query] = (),
     exclude_same_video: bool = True,
 ) -> list[Match]:
     """The clips or videos of the index nearest to a query, best first.
@@ -86,6 +92,39 @@ def parse_id(index: Index, text: str) -> tuple[str, float | None]:
     return text, None
 
 
+def find_query(
+    index: Index,
+    text: str,
+    *,
+    weights: Any = None,
+    device: str = "auto",
+    note: Callable[[str], None] = lambda text: None,
+) -> Query:
+    """What "video" or "video@seconds" means: a name in the index as it is, or the vector float32 (D,) of a video file.
+
+    A file whose content is in the index, under whatever name, is not computed again, unless `weights` are named. A name
+    in the index that is also a file here means the index, unless the content differs.
+    Raises UsageError for what is neither, and what `query_vector` raises.
+    """
+    path, seconds = _file_and_seconds(index, text)
+    if path is None:
+        try:
+            parse_id(index, text)
+        except UsageError as error:
+            raise UsageError(f"{error}; and there is no file {split_seconds(text)[0]!r}") from error
+        return text
+    if weights is None and not is_url(path):
+        content, suffix = content_sha256(path), "" if seconds is None else f"@{seconds}"
+        if path in index and index.stored(path)["content_sha256"] in (None, content):
+            return path + suffix
+        if path in index:
+            note(f"the file {path} differs from the video of that name in the index; its features are computed")
+        elif same := index.with_content(content):
+            note(f"{path} is {same[0]!r} in the index")
+            return stored_vector(index, same[0] + suffix)
+    return query_vector(index, path, seconds=seconds, weights=weights, device=device)
+
+
 def split_seconds(text: str) -> tuple[str, float | None]:
     """A name and the seconds behind its last @, None when no number stands there.
 
@@ -98,6 +137,22 @@ def split_seconds(text: str) -> tuple[str, float | None]:
     except ValueError:
         return text, None
     return (name, seconds) if at and name and math.isfinite(seconds) and seconds >= 0 else (text, None)
+
+
+def _file_and_seconds(index: Index, text: str) -> tuple[str | None, float | None]:
+    """The file or address, and the seconds, in "video" or "video@seconds"; None for what is no file."""
+    for path, seconds in ((text, None), split_seconds(text)):
+        # A folder of pictures is a video too, but a folder that has the name of an indexed video by chance is none.
+        if is_url(path) or _exists(path, Path.is_file) or (path not in index and _exists(path, Path.is_dir)):
+            return path, seconds
+    return None, None
+
+
+def _exists(path: str, check: Callable[[Path], bool]) -> bool:
+    try:
+        return check(Path(path))
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
 
 
 def stored_vector(index: Index, text: str) -> Array:
@@ -159,7 +214,7 @@ def index_extractor(index: Index, weights: Any = None, *, device: str = "auto") 
     return extractor
 
 
-def _mean_direction(index: Index, items: Sequence[Array | str]) -> Array:
+def _mean_direction(index: Index, items: Sequence[Query]) -> Array:
     vectors = [stored_vector(index, item) if isinstance(item, str) else np.asarray(item, np.float32) for item in items]
     for vector in vectors:
         if vector.shape != (index.dimensions,):
