@@ -66,7 +66,8 @@ def _measure(db: str, n_videos: int) -> Iterator[Row]:
     directions = np.empty((n_clips, writer.space.n_direction), np.float32)
     seconds = perf_counter() - started
     for first in range(0, n_videos, _VIDEOS_AT_ONCE):
-        rows = [_rows(first + number, features) for number, features in enumerate(generated(_VIDEOS_AT_ONCE))]
+        videos = generated(min(_VIDEOS_AT_ONCE, n_videos - first))
+        rows = [_rows(first + number, features) for number, features in enumerate(videos)]
         block = np.concatenate([row.vectors for row in rows])
         directions[first * CLIPS_PER_VIDEO :][: len(block)] = writer.space.directions(block)
         started = perf_counter()
