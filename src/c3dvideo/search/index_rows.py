@@ -1,6 +1,6 @@
-"""The rows of an index as Arrow batches: one per clip, and one per video.
+"""The rows of an index as Arrow tables: one per clip, and one per video.
 
-clip_batch(VideoRows(video="a.mp4", ...), part, space)
+clip_table([VideoRows(video="a.mp4", ...)], [part], space)
 """
 
 import hashlib
@@ -79,44 +79,45 @@ def video_schema(space: VectorSpace) -> Any:
     )
 
 
-def clip_batch(rows: VideoRows, part: str, space: VectorSpace) -> Any:
-    """The clips of one video as rows of a table."""
+def clip_table(videos: Sequence[VideoRows], parts: Sequence[str], space: VectorSpace) -> Any:
+    """The clips of several videos as rows of a table."""
     import pyarrow as pa
 
-    n_clips = len(rows.vectors)
+    lengths = [len(rows.vectors) for rows in videos]
+    vectors = np.concatenate([rows.vectors for rows in videos])
     columns = {
-        "part": [part] * n_clips,
-        "position": np.arange(n_clips, dtype=np.int32),
-        "video": [_readable(rows.video)] * n_clips,
-        "start_seconds": rows.start_seconds,
-        "end_seconds": rows.end_seconds,
-        "label": list(rows.clip_labels),
-        "vector": _lists(rows.vectors),
-        "direction": _lists(space.directions(rows.vectors)),
+        "part": np.repeat(np.array(parts, object), lengths),
+        "position": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        "video": np.repeat(np.array([_readable(rows.video) for rows in videos], object), lengths),
+        "start_seconds": np.concatenate([rows.start_seconds for rows in videos]),
+        "end_seconds": np.concatenate([rows.end_seconds for rows in videos]),
+        "label": [label for rows in videos for label in rows.clip_labels],
+        "vector": _lists(vectors),
+        "direction": _lists(space.directions(vectors)),
     }
-    return pa.record_batch(columns, schema=clip_schema(space))
+    return pa.table(columns, schema=clip_schema(space))
 
 
-def video_batch(rows: VideoRows, part: str, space: VectorSpace) -> Any:
-    """The row of one video, which makes its clips visible."""
+def video_table(videos: Sequence[VideoRows], parts: Sequence[str], space: VectorSpace) -> Any:
+    """The rows of several videos, which make their clips visible."""
     import pyarrow as pa
 
-    vector = descriptor(rows.vectors)[None]
+    vectors = np.stack([descriptor(rows.vectors) for rows in videos])
     columns = {
-        "key": [name_key(rows.video)],
-        "part": [part],
-        "name": [os.fsencode(rows.video)],
-        "video": [_readable(rows.video)],
-        "state": [rows.state],
-        "content_sha256": [rows.content_sha256],
-        "n_clips": np.array([len(rows.vectors)], np.int32),
-        "start_seconds": rows.start_seconds[:1],
-        "end_seconds": rows.end_seconds[-1:],
-        "label": [rows.label],
-        "vector": _lists(vector),
-        "direction": _lists(space.directions(vector)),
+        "key": [name_key(rows.video) for rows in videos],
+        "part": list(parts),
+        "name": [os.fsencode(rows.video) for rows in videos],
+        "video": [_readable(rows.video) for rows in videos],
+        "state": [rows.state for rows in videos],
+        "content_sha256": [rows.content_sha256 for rows in videos],
+        "n_clips": np.array([len(rows.vectors) for rows in videos], np.int32),
+        "start_seconds": np.array([rows.start_seconds[0] for rows in videos]),
+        "end_seconds": np.array([rows.end_seconds[-1] for rows in videos]),
+        "label": [rows.label for rows in videos],
+        "vector": _lists(vectors),
+        "direction": _lists(space.directions(vectors)),
     }
-    return pa.record_batch(columns, schema=video_schema(space))
+    return pa.table(columns, schema=video_schema(space))
 
 
 def _lists(matrix: Array) -> Any:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from c3dvideo.probing.descriptors import Array
-from c3dvideo.search.index_rows import VideoRows, clip_batch, clip_schema, name_key, video_batch, video_schema
+from c3dvideo.search.index_rows import VideoRows, clip_schema, clip_table, name_key, video_schema, video_table
 from c3dvideo.search.index_tables import (
     ABOUT,
     among,
@@ -87,20 +87,10 @@ class IndexWriter:
 
     def add(self, videos: Sequence[VideoRows]) -> None:
         """Write videos, each in place of its older row."""
-        import pyarrow
-
         parts = [f"{int(time.time()):x}-{secrets.token_hex(8)}" for _ in videos]
         with database(self.db):
-            self.clip_rows.add(
-                pyarrow.Table.from_batches(
-                    [clip_batch(rows, part, self.space) for rows, part in zip(videos, parts, strict=True)]
-                )
-            )
-            self._put_videos(
-                pyarrow.Table.from_batches(
-                    [video_batch(rows, part, self.space) for rows, part in zip(videos, parts, strict=True)]
-                )
-            )
+            self.clip_rows.add(clip_table(videos, parts, self.space))
+            self._put_videos(video_table(videos, parts, self.space))
 
     def remove(self, names: Sequence[str]) -> None:
         """Delete the rows of videos; their clips are left for `sweep`."""
