@@ -9,16 +9,29 @@ of one source show the same people and place, and some overlap. Pairs of one sou
 are therefore neither right nor wrong; how many of them are reported is stated.
 """
 
-from collections.abc import Callable
+import argparse
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.turns import Row
+from c3dvideo.features.extract import extract
+from c3dvideo.probing.descriptors import source_by_name
+from c3dvideo.search.build_index import build_index
+from c3dvideo.search.duplicates import THRESHOLD, DuplicatePair, find_duplicates
+from c3dvideo.search.index import Index
+from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.decode import open_video
 from c3dvideo.video.encode import write_video
 from c3dvideo.video.sources import find_sources
 
+ORIGINAL = "originals"
+THRESHOLDS = [round(0.4 + 0.02 * step, 2) for step in range(26)]
 N_COPIED = 60
 _SHORTEST = 32  # frames: two clips, so that a cut copy has one left
 _CUT_FRAMES = 5  # one second, and no multiple of a stride: no clip of a copy equals one of its original
@@ -61,3 +74,101 @@ def write_copies(videos: Path, folder: Path) -> list[str]:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 write_video(copy, map(change, frames[cut:]), fps=5, **options)  # type: ignore[arg-type]
     return [path.relative_to(videos).as_posix() for path in chosen]
+
+
+def measure(videos: Path, work: Path, stride_frames: int) -> Iterator[Row]:
+    """Precision and recall on the test half, at the threshold that is best on the other half and at the default."""
+    copied = write_copies(videos, work)
+    originals = work / "originals"
+    if not originals.exists():
+        originals.symlink_to(videos.absolute())
+    listed, features, db = work / "list.csv", work / f"feats{stride_frames}", work / f"{stride_frames}.db"
+    listed.write_text(f"path\n{ORIGINAL}\ncopies\n")
+    extract([listed], features, plan=ClipPlan(stride_frames=stride_frames))
+    build_index(features, db)
+    index = Index.open(db)
+    test_half = {name: position % 2 == 1 for position, name in enumerate(sources(index))}
+    found = find_duplicates(index, threshold=min(THRESHOLDS))
+    chosen = max(THRESHOLDS, key=lambda threshold: f1(outcome(index, found, copied, threshold, test_half, test=False)))
+    section = f"duplicates, stride {stride_frames}"
+    yield Row(section=section, name="threshold that is best on the other half", value=chosen, unit="score")
+    for threshold in dict.fromkeys([chosen, THRESHOLD]):
+        for name, value in outcome(index, found, copied, threshold, test_half, test=True).items():
+            yield Row(section=section, name=f"{name}, threshold {threshold:g}", value=value, unit=unit_of(name))
+
+
+def outcome(
+    index: Index,
+    found: list[DuplicatePair],
+    copied: list[str],
+    threshold: float,
+    test_half: dict[str, bool],
+    *,
+    test: bool,
+) -> dict[str, float]:
+    """What is found and what is wrongly reported in one half of the sources."""
+    mine = {name for name in copied if test_half[source_by_name(name)] == test}
+    reported = [pair for pair in found if pair.score >= threshold]
+    hits: dict[str, set[str]] = {kind: set() for kind in COPIES}
+    n_wrong = n_same_source = 0
+    for pair in reported:
+        (kind_a, a), (kind_b, b) = split(pair.a), split(pair.b)
+        if a == b:
+            if kind_a == ORIGINAL and a in mine:
+                hits[kind_b].add(a)
+            elif kind_b == ORIGINAL and a in mine:
+                hits[kind_a].add(a)
+        elif kind_a == kind_b == ORIGINAL and test_half[source_by_name(a)] == test_half[source_by_name(b)] == test:
+            same = source_by_name(a) == source_by_name(b)
+            n_same_source, n_wrong = n_same_source + same, n_wrong + (not same)
+    names = [split(video.video) for video in index.videos()]
+    groups = Counter(source_by_name(name) for kind, name in names if kind == ORIGINAL)
+    sizes = [count for source, count in groups.items() if test_half[source] == test]
+    n_pairs = (sum(sizes) ** 2 - sum(size**2 for size in sizes)) // 2
+    n_hits = sum(map(len, hits.values()))
+    return {
+        **{f"recall, {kind}": len(some) / len(mine) for kind, some in hits.items()},
+        "recall": n_hits / (len(mine) * len(COPIES)),
+        "precision": n_hits / (n_hits + n_wrong) if n_hits + n_wrong else 1.0,
+        "false pairs": n_wrong,
+        "pairs of different sources": n_pairs,
+        "reported pairs of one source": n_same_source,
+    }
+
+
+def f1(values: dict[str, float]) -> float:
+    return 2 * values["precision"] * values["recall"] / (values["precision"] + values["recall"] or 1)
+
+
+def unit_of(name: str) -> str:
+    return "share" if name.startswith(("recall", "precision")) else "pairs"
+
+
+def split(name: str) -> tuple[str, str]:
+    """The kind of copy and the name of the original, of a name in the index."""
+    first, rest = name.split("/", 1)
+    return (ORIGINAL, rest) if first == ORIGINAL else tuple(rest.split("/", 1))  # type: ignore[return-value]
+
+
+def sources(index: Index) -> list[str]:
+    """The source videos, sorted."""
+    return sorted({source_by_name(split(video.video)[1]) for video in index.videos()})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", type=Path, help="folder of real videos with names as in UCF101")
+    parser.add_argument("--work", type=Path, required=True, help="folder for copies, features and indexes")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "duplicates.csv")
+    arguments = parser.parse_args()
+    with arguments.out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        for stride_frames in (16, 4):
+            for row in measure(arguments.videos, arguments.work, stride_frames):
+                print(f"{row.section:24} {row.name:58} {row.value:10.4g} {row.unit}", flush=True)
+                writer.writerow({key: "" if value is None else value for key, value in asdict(row).items()})
+
+
+if __name__ == "__main__":
+    main()
