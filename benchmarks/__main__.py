@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import __doc__ as introduction
-from benchmarks import files, gpu, index, network, training
+from benchmarks import exported, files, gpu, index, network, training
 from benchmarks.plot import plot
 from benchmarks.turns import Row
 from c3dvideo.machine import n_cores, processor_name
@@ -19,6 +19,7 @@ SECTIONS = {
     "one-core": network.measure_one_core,
     "overlap": network.measure_overlap,
     "precision": network.measure_precisions,
+    "export": exported.measure,
     "training": training.measure,
     "gpu": gpu.measure,
     "decoding": files.measure_decoding,

@@ -10,7 +10,7 @@ Weights       load_weights, import_weights
 Videos        read_clips, ClipPlan, Profile, PROFILES
 Features      extract, Extractor, list_features, read_features, descriptor, convert
 Classifiers   read_labelled, fit_probe, score_probe, Probe, predict, VideoDescriptor
-Training      train, ClipDataset
+Training      train, ClipDataset, ClipDataModule
 Errors        C3DVideoError
 
 These names are the public interface; every other one may change. They are imported on first use, so that
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "C3D": "network.c3d",
     "C3DVideoError": "errors",
+    "ClipDataModule": "training.clip_data_module",
     "ClipDataset": "training.clip_dataset",
     "ClipPlan": "video.clips",
     "Extractor": "features.extractor",
@@ -54,6 +55,7 @@ __all__ = [
     "C3D",
     "PROFILES",
     "C3DVideoError",
+    "ClipDataModule",
     "ClipDataset",
     "ClipPlan",
     "Extractor",
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from c3dvideo.probing.probe import Probe, fit_probe
     from c3dvideo.probing.probe_score import score_probe
     from c3dvideo.probing.video_descriptor import VideoDescriptor
+    from c3dvideo.training.clip_data_module import ClipDataModule
     from c3dvideo.training.clip_dataset import ClipDataset
     from c3dvideo.training.train import train
     from c3dvideo.video.clips import ClipPlan

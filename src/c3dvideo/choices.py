@@ -21,9 +21,11 @@ Damaged = Literal["error", "keep"]
 # The network (`network.c3d`) and how it runs (`inference`).
 Pool5 = Literal["ceil", "symmetric", "floor"]
 Filler = Literal["gaussian", "xavier"]
-Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]  # int8: exported files only
 PrecisionChoice = Literal["auto", "fp32", "tf32", "bf16", "fp16"]  # auto: fp16 on a GPU, fp32 on a CPU
-EngineName = Literal["auto", "direct", "winograd"]
+EngineName = Literal["auto", "direct", "winograd", "onnx"]
+ExportFormat = Literal["onnx", "openvino", "torch-export", "torchscript"]
+Port = Literal["davidea", "vgg", "mmaction2"]  # whose names a state dict takes
 StoredPrecision = Literal["fp32", "fp16"]
 Pool5Order = Literal["hwc", "chw"]  # the order in which fc6 of an imported file reads pool5
 

@@ -13,7 +13,19 @@ from typing import Literal, get_args
 from c3dvideo.errors import MissingExtraError
 
 Extra = Literal[
-    "train", "plots", "hdf5", "parquet", "onnx", "search", "web", "explain", "segment", "cluster", "cloud", "teacher"
+    "train",
+    "plots",
+    "hdf5",
+    "parquet",
+    "onnx",
+    "openvino",
+    "search",
+    "web",
+    "explain",
+    "segment",
+    "cluster",
+    "cloud",
+    "teacher",
 ]
 
 EXTRAS: tuple[Extra, ...] = get_args(Extra)
@@ -24,6 +36,7 @@ PACKAGES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
         "hdf5": ("h5py",),
         "parquet": ("pyarrow",),
         "onnx": ("onnx", "onnxruntime", "onnxscript"),
+        "openvino": ("openvino", "onnx", "onnxscript"),
         "search": ("lancedb",),
         "web": ("lancedb", "fastapi", "uvicorn", "python_multipart"),
         "explain": ("captum", "matplotlib"),

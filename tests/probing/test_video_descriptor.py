@@ -124,7 +124,7 @@ def test_a_failed_video_is_an_error_that_names_it_and_costs_no_decoding(
     make: Any, videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed = count_computed(monkeypatch)
-    with pytest.raises(VideoError, match=r"1 videos have no descriptor: .*missing\.mp4.*`failed='nan'`"):
+    with pytest.raises(VideoError, match=r"1 videos have no descriptor: .*missing\.mp4.*failed='nan'"):
         make().fit(videos).transform([videos[0], str(tmp_path / "missing.mp4")])
     assert not computed
 

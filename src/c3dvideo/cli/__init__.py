@@ -56,6 +56,7 @@ GROUPS: tuple[str, ...] = (
     "evaluation_commands",
     "search_commands",
     "convert_command",
+    "export_command",
     "weights_commands",
     "segment_command",
     "plot_commands",

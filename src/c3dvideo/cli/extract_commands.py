@@ -44,7 +44,9 @@ Inputs = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        "--weights", help="Weights folder, hub id, or a name from `c3dvideo weights list`.", show_default="embedded"
+        "--weights",
+        help="Weights folder, hub id, a name from `c3dvideo weights list`, or an exported .onnx file.",
+        show_default="embedded",
     ),
 ]
 StrideFrames = Annotated[int, typer.Option("--stride-frames", help="Frames between clip starts.")]
@@ -80,7 +82,10 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, 
 PrecisionOption = Annotated[
     PrecisionChoice, typer.Option("--precision", help="Arithmetic of the network; auto: fp16 on a GPU, fp32 on a CPU.")
 ]
-EngineOption = Annotated[EngineName, typer.Option("--engine", help="How convolutions are computed.")]
+EngineOption = Annotated[
+    EngineName,
+    typer.Option("--engine", help="How convolutions are computed; onnx: by an exported file."),
+]
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", min=1, help="Clips per call of the network.", show_default="by device")
 ]

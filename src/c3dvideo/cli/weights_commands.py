@@ -1,4 +1,4 @@
-"""`c3dvideo weights`: import published files, check folders, list what there is."""
+"""`c3dvideo weights`: import published files, check folders, list what there is, publish your own."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,19 +6,22 @@ from typing import Annotated
 
 import typer
 
-from c3dvideo.choices import Pool5Order
+from c3dvideo.choices import Pool5Order, Port
 from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note, print_json
+from c3dvideo.errors import UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Import, check and list weights.")
+    group = typer.Typer(no_args_is_help=True, help="Import, check, list and publish weights.")
     group.command("import")(import_)
     group.command("check")(check)
     group.command("list")(list_)
+    group.command("publish")(publish)
+    group.command("export")(export)
     app.add_typer(group, name="weights")
 
 
@@ -119,3 +122,74 @@ def list_(*, as_json: Json = False) -> None:
         typer.echo(f"    licence  {entry.licence}")
         for url in entry.urls:
             typer.echo(f"    url      {url}")
+
+
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    *,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", help="Weights folder, hub id, or published name.", show_default="embedded"),
+    ] = None,
+    repo: Annotated[
+        str | None,
+        typer.Option("--repo", help="Also upload to this hub id, owner/name.", show_default="upload nothing"),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    licence: Annotated[str | None, typer.Option("--licence", help="Licence, such as apache-2.0.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="What the network was trained on.")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="A measured figure, as in 'UCF101 split 1, video@1=0.82'; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a folder with a model card that a model hub shows, and upload it when `--repo` is given."""
+    from c3dvideo.weights.load import load_weights
+    from c3dvideo.weights.publish import publish as write
+
+    network = load_weights(weights)
+    figures = dict(_figure(text) for text in metric or ())
+    address = write(network, folder, repo=repo, private=private, licence=licence, data=data, metrics=figures)
+    files = sorted(path.name for path in folder.iterdir() if path.is_file())
+    if as_json:
+        print_json({"folder": str(folder), "files": files, "address": address})
+    else:
+        typer.echo(f"{folder}: {', '.join(files)}")
+        typer.echo(address or "nothing was uploaded; give --repo owner/name to upload it")
+
+
+def export(
+    weights: Annotated[str, typer.Argument(help="Weights folder, hub id, or published name.", show_default=False)],
+    *,
+    to: Annotated[Port, typer.Option("--to", help="Project whose names the arrays take.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="File to write, for torch.load.", show_default=False)],
+) -> None:
+    """Write a state dict under the names of another PyTorch project, which its own load_state_dict takes.
+
+    Other projects prepare pixels differently; their features differ from these unless they use this profile and pool5.
+    """
+    import torch
+
+    from c3dvideo.errors import WeightsError
+    from c3dvideo.files import atomic_path
+    from c3dvideo.weights.formats.port_names import port_state_dict
+    from c3dvideo.weights.load import load_weights
+
+    network = load_weights(weights)
+    arrays = port_state_dict(network, to)
+    with atomic_path(out, error=WeightsError) as temporary:
+        torch.save(arrays, temporary)
+    typer.echo(f"{out}: {len(arrays)} arrays under the names of {to}")
+    note(f"profile {network.profile.name}, pool5 {network.architecture['pool5']}: keep both when you use this file")
+
+
+def _figure(text: str) -> tuple[str, float | str]:
+    """The name and the value of "name=value"."""
+    name, equals, value = text.rpartition("=")
+    if not equals or not name.strip():
+        raise UsageError(f"`metric=` is {text!r}; expected NAME=VALUE")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        return name.strip(), value.strip()

@@ -22,7 +22,7 @@ from c3dvideo.features.decoders import open_decoders
 from c3dvideo.features.decoding import STALL_SECONDS
 from c3dvideo.features.default_weights import note_on_default_weights
 from c3dvideo.features.device_process import Share
-from c3dvideo.features.extractor import Extractor
+from c3dvideo.features.extractor import Extractor, default_device
 from c3dvideo.features.folder_run import Decoded, FolderRun, Settled, store
 from c3dvideo.features.pipeline import Writer, compute
 from c3dvideo.features.processes import compute_on_devices
@@ -117,8 +117,9 @@ def extract(
 
     inputs: what `find_sources` takes: files, folders, frame folders, a CSV, "-", and s3:// or gs:// addresses.
     out: a folder, or an address such as s3://bucket/features.
-    weights: what `load_weights` takes, or a network. profile, profile_changes: replace the profile of the weights, or
-        single fields of it, as in {"channel_order": "rgb"}.
+    weights: what `load_weights` takes, a network, or the path of an ONNX file that `c3dvideo export` wrote.
+    profile, profile_changes: replace the profile of the weights, or single fields of it, as in
+        {"channel_order": "rgb"}.
     plan: clips of the network's length every 16 frames, unless given. crops: "five" and "ten" add an axis of views.
     pool: "mean" stores one row per layer: the mean over clips and views, with one L2 norm.
     device: "auto" (all GPUs, else the CPU), "cpu", "cuda" (all GPUs), "cuda:1", or several separated by commas. Several
@@ -156,7 +157,7 @@ def extract(
     with ExitStack() as stack:
         machines = None if cluster is None else stack.enter_context(_connect(cluster))
         if machines is None:
-            names = devices(device)[: max(1, len(sources))]
+            names = devices(default_device(weights, device))[: max(1, len(sources))]
         else:
             names = machines.devices(device, workers)
         extractor = Extractor(

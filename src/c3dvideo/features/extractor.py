@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from c3dvideo.features.store import FORMAT, Array, Failure, Manifest, VideoFeatu
 from c3dvideo.features.timings import Timings
 from c3dvideo.inference.devices import choose_engine, find_device
 from c3dvideo.inference.engine import Engine, make_engine
+from c3dvideo.inference.exported_network import ExportedNetwork
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import fingerprint
@@ -37,6 +38,7 @@ from c3dvideo.video.access import is_url, shown
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import PROFILES, Profile
 from c3dvideo.video.sources import Source, find_sources
+from c3dvideo.weights.exported_file import is_exported, read_exported
 from c3dvideo.weights.load import load_weights
 
 
@@ -81,13 +83,15 @@ class Extractor:
         wanted = self.network.check_layers(layers)
         self.plan = plan or ClipPlan(clip_length=self.network.architecture["clip_length"])
         _check_sizes(self.network, self.plan)
+        if isinstance(self.network, ExportedNetwork):
+            self.network.check_runnable(wanted)
         self.layers = [name for name in self.network.steps if name in wanted]
         self.views = self.network.profile.views(crops)
         self.pool = pool
-        self.device = torch.device(device) if is_elsewhere else find_device(device)
-        self.precision = _precision(precision, self.device.type)
-        choose_engine(engine, self.device, self.precision)  # raises before anything is loaded or decoded
-        self._engine_name = engine
+        self._engine_name = _engine_name(engine, self.network)
+        self.device = torch.device(device) if is_elsewhere else find_device(default_device(weights, device))
+        self.precision = _precision(precision, self.device.type, self.network)
+        choose_engine(self._engine_name, self.device, self.precision)  # raises before anything is decoded
         self.batch_size = batch_size
         self.workers = _n_decoders(self.device.type) if workers is None else workers
         self.damaged: Damaged = damaged
@@ -218,7 +222,7 @@ class Extractor:
         mean = self.network.mean_volume if self.network.profile.mean == "volume" else None
         return {
             "format": FORMAT,
-            "weights": fingerprint(self.network),
+            "weights": _fingerprint(self.network),
             "mean_sha256": None if mean is None else sha256(mean.tobytes()).hexdigest(),
             "profile": self.network.profile.to_dict(),
             "pool5": self.network.architecture["pool5"],
@@ -240,7 +244,10 @@ def prepare_network(
     The pool5 rule of another profile, or a changed one, becomes the network's. Raises UsageError for an unknown profile
     or field, values that do not fit together, and a pool5 rule that fc6 cannot take.
     """
-    network = weights.eval() if isinstance(weights, C3D) else load_weights(weights)
+    if is_exported(weights):
+        network: C3D = read_exported(cast(str, weights))
+    else:
+        network = weights.eval() if isinstance(weights, C3D) else load_weights(weights)
     if profile is None and not profile_changes:
         return network
     if isinstance(profile, str) and profile not in PROFILES:
@@ -274,11 +281,39 @@ def _shift_frames(plan: ClipPlan) -> int | None:
     return shift if remainder == 0 and shift < plan.clip_length else None
 
 
-def _precision(wanted: PrecisionChoice, device_type: str) -> Precision:
+def _fingerprint(network: C3D) -> str:
+    return network.fingerprint if isinstance(network, ExportedNetwork) else fingerprint(network)
+
+
+def default_device(weights: object, device: str) -> str:
+    """`device`, where "auto" is the CPU for an exported file."""
+    is_file = is_exported(weights) or isinstance(weights, ExportedNetwork)
+    return "cpu" if is_file and device == "auto" else device
+
+
+def _engine_name(wanted: EngineName, network: C3D) -> EngineName:
+    """The engine to use: for an exported file "onnx", and nothing else."""
+    if not isinstance(network, ExportedNetwork):
+        if wanted == "onnx":
+            raise UsageError(
+                "engine 'onnx' runs an exported file: make one with `c3dvideo export --to onnx --out FILE.onnx` and "
+                "give it as `weights=FILE.onnx`"
+            )
+        return wanted
+    if wanted not in ("auto", "onnx"):
+        raise UsageError(f"{network.file} is an exported file, which engine 'onnx' runs, not {wanted!r}")
+    return "onnx"
+
+
+def _precision(wanted: PrecisionChoice, device_type: str, network: C3D) -> Precision:
     """The precision to compute in: by default fp16 on a GPU, which is as near to fp32 as TF32 is, and 20 times as fast.
 
-    A clip that overflows in 16 bits is computed again in fp32.
+    A clip that overflows in 16 bits is computed again in fp32. An exported file has one precision.
     """
+    if isinstance(network, ExportedNetwork):
+        if wanted not in ("auto", network.precision):
+            raise UsageError(f"{network.file} computes in {network.precision}, not in {wanted}; take `precision=auto`")
+        return network.precision
     if wanted != "auto":
         return wanted
     return "fp32" if device_type == "cpu" else "fp16"

@@ -42,7 +42,9 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def choose_engine(name: EngineName, device: torch.device, precision: Precision) -> Literal["direct", "winograd"]:
+def choose_engine(
+    name: EngineName, device: torch.device, precision: Precision
+) -> Literal["direct", "winograd", "onnx"]:
     """How convolutions are computed on `device`; raises UsageError for a combination that does not exist.
 
     The choice is a rule and not a measurement, so that a run that is stopped and started again computes the same bits.
@@ -52,6 +54,12 @@ def choose_engine(name: EngineName, device: torch.device, precision: Precision) 
             f"precision {precision!r} with engine {name!r}: precisions are {', '.join(get_args(Precision))}, "
             f"engines {', '.join(get_args(EngineName))}"
         )
+    if name == "onnx":
+        if device.type != "cpu" or precision not in ("fp32", "int8"):
+            raise UsageError(f"engine 'onnx' runs on the CPU, in fp32 or int8, not on {device} in {precision}")
+        return "onnx"
+    if precision == "int8":
+        raise UsageError("precision 'int8' is that of exported files, which engine 'onnx' runs; take another engine's")
     if precision == "tf32" and device.type != "cuda":
         raise UsageError("precision 'tf32' is a mode of NVIDIA GPUs; take 'fp32' on the CPU")
     # Winograd multiplies sums and differences of inputs, which lose digits in 16 bits. On a GPU, multiplications cost

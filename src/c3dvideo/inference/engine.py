@@ -3,8 +3,9 @@
     engine = make_engine(network, layers=["fc6"], device="auto")
     features = engine(clips)["fc6"]            # clips: uint8 (N, 3, 16, 112, 112)
 
-`Engine` is what callers see. There are three: `cpu.cpu_engine` (Winograd's minimal filtering, the default on a CPU),
-`gpu.gpu_engine`, and `direct_engine` (direct convolution on a CPU, on request and for 16-bit numbers).
+`Engine` is what callers see. There are four: `cpu.cpu_engine` (Winograd's minimal filtering, the default on a CPU),
+`gpu.gpu_engine`, `direct_engine` (direct convolution on a CPU, on request and for 16-bit numbers), and `onnx_engine`
+(an exported file).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,9 @@ from c3dvideo.inference.cpu.cpu_engine import CpuEngine
 from c3dvideo.inference.devices import choose_engine, find_device
 from c3dvideo.inference.direct_engine import DirectEngine
 from c3dvideo.inference.engine_arrays import Activations, Array
+from c3dvideo.inference.exported_network import ExportedNetwork
 from c3dvideo.inference.gpu.gpu_engine import GpuEngine
+from c3dvideo.inference.onnx_engine import OnnxEngine
 from c3dvideo.network.c3d import C3D
 from c3dvideo.video.preprocess import View
 
@@ -35,7 +38,7 @@ class Engine(Protocol):
     """
 
     @property
-    def name(self) -> Literal["direct", "winograd"]: ...
+    def name(self) -> Literal["direct", "winograd", "onnx"]: ...
     @property
     def layers(self) -> Sequence[str]: ...
     @property
@@ -88,7 +91,8 @@ def make_engine(
     device: "auto" is the first GPU or else the CPU; or "cpu", "cuda", "cuda:1". One engine drives one device;
         `devices.devices` lists them, for one process each.
     precision: "fp32" anywhere, "tf32" on a GPU; "bf16" and "fp16" take direct convolution.
-    engine: how convolutions are computed; "auto" is winograd on a CPU in fp32 and direct elsewhere.
+    engine: how convolutions are computed; "auto" is winograd on a CPU in fp32 and direct elsewhere. "onnx" runs the
+        file of an `ExportedNetwork`, which no other engine can compute.
     shift_frames: how many frames a clip starts after the one before it, where clips of one video overlap. Such pairs
         (their pixels are compared) share their first layers in the compiled engine, if the mean is constant in time.
     batch_clips: clips per call; None is a choice for the device.
@@ -102,6 +106,10 @@ def make_engine(
     views = network.profile.views("centre") if views is None else tuple(views)
     if batch_clips is not None and batch_clips < 1:
         raise UsageError(f"`batch_clips=` is {batch_clips}; expected at least 1")
+    if (name == "onnx") != isinstance(network, ExportedNetwork):
+        raise UsageError(f"engine {name!r} does not compute a {type(network).__name__}: 'onnx' runs exported files")
+    if isinstance(network, ExportedNetwork):
+        return OnnxEngine(network, layers=layers, views=views, batch_clips=batch_clips)
     # Three classes and not one with a device inside: they share no step, since a CPU computes clip by clip in threads
     # and a GPU whole batches on a stream. Only these lines choose among them.
     if name == "winograd":

@@ -23,12 +23,13 @@ from typing import Any, Self, get_args
 
 import numpy as np
 import torch
-from huggingface_hub import ModelHubMixin
+from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor, nn
 
 from c3dvideo.choices import Filler, Pool5
 from c3dvideo.errors import UsageError
 from c3dvideo.network.folder import load_folder_or_hub, save_folder
+from c3dvideo.network.model_card import model_card
 from c3dvideo.video.preprocess import CAFFE, Profile
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -232,6 +233,10 @@ class C3D(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_folder(self, save_directory)
+
+    def generate_model_card(self, **facts: Any) -> ModelCard:
+        """The filled model card, which `save_pretrained` and `push_to_hub` write; facts: those of `model_card`."""
+        return ModelCard(model_card(self, **facts))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:

@@ -138,7 +138,7 @@ class VideoDescriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _make_extractor(self) -> Extractor:
         if self.failed not in get_args(FailedVideos):
             wanted = " or ".join(map(repr, get_args(FailedVideos)))
-            raise UsageError(f"`failed=` is {self.failed!r}; expected {wanted}")
+            raise UsageError(f"failed is {self.failed!r}; expected {wanted}")
         network = prepare_network(self.weights, self.profile, self.profile_changes)
         return Extractor(
             network,
@@ -189,4 +189,5 @@ def _about(failures: Mapping[str, str]) -> str:
     """One message about videos without descriptor; the reasons name the paths."""
     shown = "; ".join(list(failures.values())[:_MOST_NAMES])
     more = f" and {len(failures) - _MOST_NAMES} more" * (len(failures) > _MOST_NAMES)
-    return f"{len(failures)} videos have no descriptor: {shown}{more}. Leave them out, or take `failed='nan'`"
+    advice = "Leave them out, or take `VideoDescriptor(failed='nan')`"
+    return f"{len(failures)} videos have no descriptor: {shown}{more}. {advice}"
