@@ -166,6 +166,31 @@ def test_readers_take_a_folder_in_a_bucket(bucket: str, tmp_path: Path, feature_
         read_features("s3://bucket/nothing/a.npz")
 
 
+def test_parquet_shards_in_a_bucket_are_read(
+    bucket: str, tmp_path: Path, feature_folder: Any, tiny_network: C3D, videos: Path
+) -> None:
+    vectors = {f"sub/{name}.mp4": np.random.default_rng(index).random((3, 6)) for index, name in enumerate("abcd")}
+    folder = feature_folder(tmp_path / "here", vectors)
+    convert(folder, to="shards", out=tmp_path / "shards")
+    upload(tmp_path / "shards", "s3://bucket/shards")
+    assert arrays("s3://bucket/shards") == arrays(folder)
+    convert("s3://bucket/shards", to="npz", out=tmp_path / "again")
+    assert arrays(tmp_path / "again") == arrays(folder)
+    with pytest.raises(StoreError, match="holds Parquet shards, to which nothing can be added"):
+        run([str(videos)], "s3://bucket/shards", tiny_network)
+
+
+def test_an_index_takes_a_folder_in_a_bucket(bucket: str, tmp_path: Path, feature_folder: Any) -> None:
+    from c3dvideo.search.collection import Collection
+
+    vectors = {f"{name}.mp4": np.random.default_rng(index).random((3, 6)) for index, name in enumerate("ab")}
+    folder = feature_folder(tmp_path / "here", vectors)
+    upload(folder, "s3://bucket/features")
+    there, here = Collection("s3://bucket/features"), Collection(folder)
+    assert there.states == here.states
+    assert there.failures == {}
+
+
 def test_inputs_are_single_objects_folders_and_lists(bucket: str, videos: Path, tmp_path: Path) -> None:
     upload(videos, "s3://bucket/v")
     assert [(each.name, each.path) for each in find_sources(["s3://bucket/v/sub/a.mp4"])] == [

@@ -161,7 +161,7 @@ def test_damaged_bytes_are_errors_or_change_nothing(features: Path, shards: Path
             found = {name: read_features(path).layers for name, path in list_features(shards)}
         except StoreError:
             continue
-        assert all(layers["fc6"].tobytes() == expected[name] for name, layers in found.items() if "fc6" in layers)
+        assert all(layers["fc6"].tobytes() == expected[name] for name, layers in found.items())
 
 
 @pytest.mark.parametrize("listed", [5, [5], [{"file": "../x.parquet"}], [{"file": "/etc/x.parquet"}], [{}]])

@@ -24,6 +24,7 @@ import numpy as np
 from c3dvideo.errors import MissingExtraError, StoreError, UsageError
 from c3dvideo.files import path_inside
 from c3dvideo.reading import ForeignFile, parse_json, parsing, read_json
+from c3dvideo.reading_arrays import UNPACKED_BYTES, UNPACKED_FACTOR
 from c3dvideo.storage import Location
 
 SUFFIX = ".parquet"
@@ -32,7 +33,6 @@ LIST = "shards"
 ABOUT_FILE, SHAPE = b"c3dvideo", b"shape"
 OTHER_COLUMNS = ("video", "start_frame", "start_seconds", "metadata")
 _SHARD_NAME = re.compile(r"[\w-][\w.-]*\.parquet")
-_MOST_ROW_GROUP_BYTES = 8 << 30
 
 Array = np.ndarray[Any, Any]
 
@@ -72,7 +72,7 @@ def read_shard(path: Location) -> StoredRows | None:
     if found is None:
         return None
     with _opened(found.shard) as (shard, file):
-        table = _row_group(shard, found.row_group, file, columns=None)
+        table = _row_group(shard, found, file, columns=None)
         with parsing(file):
             layers = {
                 field.name: _array(table[field.name], json.loads(field.metadata[SHAPE]))
@@ -94,7 +94,7 @@ def read_shard_metadata(path: Location) -> tuple[str, tuple[str, ...]] | None:
         return None
     with _opened(found.shard) as (shard, file):
         names = tuple(name for name in shard.schema_arrow.names if name not in OTHER_COLUMNS)
-        table = _row_group(shard, found.row_group, file, columns=["metadata"])
+        table = _row_group(shard, found, file, columns=["metadata"])
         with parsing(file):
             return str(table["metadata"][0]), names
 
@@ -173,6 +173,9 @@ def _videos(shard: Location) -> list[str]:
         videos = about.get("videos")
         if not isinstance(videos, list) or len(videos) != parquet.num_row_groups:
             raise file.wrong("it does not list one video per row group")
+        # A footer has no checksum: what stands there twice must agree.
+        if about.get("layers") != [name for name in parquet.schema_arrow.names if name not in OTHER_COLUMNS]:
+            raise file.wrong("its columns are not the layers that it lists")
         for name in videos:
             if not isinstance(name, str) or not _is_inside(name):
                 raise file.wrong(f"it lists {str(name)[:60]!r}, which is no name of a video")
@@ -212,12 +215,13 @@ def _footer(shard: Location, state: str) -> Any:
         return pyarrow_parquet().read_metadata(stream)
 
 
-def _row_group(parquet: Any, number: int, file: ForeignFile, *, columns: list[str] | None) -> Any:
+def _row_group(parquet: Any, place: _Place, file: ForeignFile, *, columns: list[str] | None) -> Any:
     with parsing(file):
-        n_bytes = parquet.metadata.row_group(number).total_byte_size
-        if n_bytes > _MOST_ROW_GROUP_BYTES:
-            raise file.wrong(f"one video takes {n_bytes:,} bytes; at most {_MOST_ROW_GROUP_BYTES:,} are read")
-        table = parquet.read_row_group(number, columns=columns, use_threads=False)
+        n_bytes = parquet.metadata.row_group(place.row_group).total_byte_size
+        allowed = max(UNPACKED_BYTES, UNPACKED_FACTOR * place.shard.stat().st_size)
+        if n_bytes > allowed:
+            raise file.wrong(f"one video takes {n_bytes:,} bytes; at most {allowed:,} are read")
+        table = parquet.read_row_group(place.row_group, columns=columns, use_threads=False)
         if not len(table):
             raise file.wrong("a row group is empty")
         return table

@@ -117,7 +117,8 @@ class _OpenShard:
     ) -> None:
         """Complete the file, or delete it after an error."""
         if kind is None:
-            about = json.dumps({"format": _FORMAT, "videos": self.videos})
+            layers = [name for name in self._schema.names if name not in OTHER_COLUMNS]
+            about = json.dumps({"format": _FORMAT, "layers": layers, "videos": self.videos})
             self._writer.add_key_value_metadata({ABOUT_FILE.decode(): about})
         self._stack.__exit__(kind, error, trace)
 
