@@ -22,7 +22,7 @@ def serve(settings: SiteSettings, *, note: Callable[[str], None] = lambda text: 
 
     Raises what `Site` raises, and UsageError when the address is in use.
     """
-    with Site(settings) as site, _bound(settings.host, settings.port) as listener:
+    with Site(settings) as site, bound(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         now = site.collection.now()
@@ -42,7 +42,7 @@ def serve(settings: SiteSettings, *, note: Callable[[str], None] = lambda text: 
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
     """A socket that listens; bound before anything is announced, so that the address that is printed answers."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

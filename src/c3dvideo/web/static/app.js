@@ -316,6 +316,7 @@ const map = {
     const dx = (width - this.canvas.width) / 2, dy = (height - this.canvas.height) / 2;
     this.canvas.width = width; this.canvas.height = height; this.ratio = ratio; this.image = null;
     if (this.fresh) { this.fresh = false; this.whole(); } else { this.left += dx; this.top += dy; }
+    this.hover(-1);
     this.invalidate();
   },
   get scale() { return this.zoom * Math.min(this.canvas.width, this.canvas.height) * 0.47; },
@@ -495,7 +496,7 @@ const map = {
     if (px < edge || py < edge || px > this.canvas.width - edge || py > this.canvas.height - edge) this.pan(this.canvas.width / 2 - px, this.canvas.height / 2 - py);
     this.hover(i);
   },
-  choose(i) { this.current = i; this.invalidate(); play(clipVideo(i).id, S.clips.start_seconds[i]); },
+  choose(i) { this.current = i; this.hover(-1); play(clipVideo(i).id, S.clips.start_seconds[i]); },
   hover(i) {
     if (i === this.hovered) return;
     this.hovered = i; this.invalidate();
