@@ -321,8 +321,8 @@ def test_it_fits_a_phone_and_the_dark(page: Page) -> None:
 def test_everything_that_can_be_used_has_a_name(page: Page) -> None:
     page.open("library")
     nameless = page.run(
-        "return [...document.querySelectorAll('button, input, select, a, canvas')].filter(e => !(e.textContent.trim() ||"
-        "e.getAttribute('aria-label') || e.labels?.length)).map(e => e.id || e.outerHTML)"
+        "return [...document.querySelectorAll('button, input, select, a, canvas')].filter(e => !(e.textContent.trim()"
+        " || e.getAttribute('aria-label') || e.labels?.length)).map(e => e.id || e.outerHTML)"
     )
     assert nameless == []
 
