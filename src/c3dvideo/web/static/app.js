@@ -1040,7 +1040,8 @@ function listen() {
   $("search-form").addEventListener("submit", (event) => { event.preventDefault(); go("library"); showLibrary(); $("library-grid").querySelector("button")?.focus(); });
   let typing = 0;
   $("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(() => { if (S.view !== "library") go("library"); showLibrary(); }, 150); });
-  for (const id of ["duration-min", "duration-max", "score-min", "class-filter", "sort"]) $(id).addEventListener("input", showLibrary);
+  for (const id of ["duration-min", "duration-max", "score-min"]) $(id).addEventListener("input", showLibrary);
+  for (const id of ["class-filter", "sort"]) $(id).addEventListener("change", showLibrary);
   $("motion").addEventListener("change", () => { document.body.classList.toggle("still", !$("motion").checked); localStorage.setItem("still", $("motion").checked ? "" : "1"); });
   $("reset-filters").addEventListener("click", () => { $("library-tools").reset(); $("search").value = ""; S.bySelection = false; S.results = null; $("motion").checked = !document.body.classList.contains("still"); showLibrary(); });
   $("help-button").addEventListener("click", () => $("help").showModal());
@@ -1089,7 +1090,8 @@ function listen() {
   });
 
   $("fit").addEventListener("click", fit);
-  for (const id of ["label-show", "predicted-filter", "confidence-max"]) $(id).addEventListener("input", showLabels);
+  for (const id of ["label-show", "predicted-filter"]) $(id).addEventListener("change", showLabels);
+  $("confidence-max").addEventListener("input", showLabels);
   $("select-shown").addEventListener("click", () => select(labelGrid.items.slice(0, labelGrid.shown).map((item) => item.row), true));
   $("label-bar").addEventListener("submit", (event) => { event.preventDefault(); const text = $("label-text").value.trim(); text ? saveLabels(text) : $("label-text").focus(); });
   $("unlabel").addEventListener("click", () => saveLabels(""));
