@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.search.build_index import build_index
+from c3dvideo.search.index import Index
 from c3dvideo.web.site_parts import Site, SiteSettings
 from c3dvideo.web.video_names import shown, video_id
 from c3dvideo.web.web_app import make_app
@@ -190,6 +191,32 @@ def test_videos_that_are_added_while_the_page_is_open_appear(
     assert after["n_videos"] == len(library.names)
     assert after["version"] != before["version"]
     assert video_id("right/c.mp4") in {video["id"] for video in get(client, "/api/videos")["videos"]}
+
+
+def test_an_index_that_has_become_empty_is_shown_empty(
+    library: Any, make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    shutil.copytree(library.db, tmp_path / "db")
+    client = TestClient(make_app(make_site(db=str(tmp_path / "db"))), base_url="http://127.0.0.1")
+    assert get(client, "/api/state")["n_videos"] > 0
+    index = Index.open(tmp_path / "db")
+    index.video_rows.delete("true")
+    state = get(client, "/api/state")
+    assert (state["n_videos"], state["n_clips"]) == (0, 0)
+    assert get(client, "/api/videos")["videos"] == get(client, "/api/clips")["video"] == []
+    assert get(client, "/api/predictions")["best"] == []
+    found = get(client, "/api/map")
+    assert (found["state"], "three clips" in found["message"]) == ("failed", True)
+    get(client, f"/api/videos/{video_id('right/a.mp4')}", 404)
+
+
+def test_an_index_that_is_deleted_while_it_is_served_is_an_error(
+    library: Any, make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    shutil.copytree(library.db, tmp_path / "db")
+    client = TestClient(make_app(make_site(db=str(tmp_path / "db"))), base_url="http://127.0.0.1")
+    shutil.rmtree(tmp_path / "db")
+    assert get(client, "/api/state", 503)["detail"]
 
 
 def test_a_page_without_a_folder_of_videos_still_searches(make_site: Callable[..., Site]) -> None:

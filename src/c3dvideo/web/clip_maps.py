@@ -21,11 +21,12 @@ import numpy as np
 
 from c3dvideo.choices import WebMap
 from c3dvideo.errors import C3DVideoError
-from c3dvideo.web.web_collection import Array, Collection
+from c3dvideo.web.web_collection import Array, Collection, Snapshot
 from c3dvideo.web.workers import Workers
 
 _LAYOUT_SECONDS, _REFINE_SECONDS = 1800.0, 4 * 3600.0
 _MOST_KEPT = 4
+_REVISION = 1  # raise it when the same clips get other places
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class Maps:
         if len(snapshot.start_seconds) < 3:
             n = len(snapshot.start_seconds)
             return MapState(version, method, "failed", f"a map needs three clips or more; the index has {n}")
-        folder = self._folder / self._key(version)
+        folder = self._folder / self._key(snapshot)
         if not (folder / "pca.npy").exists():
             job = self._start(version, "pca", "lay_out", {"db": self._collection.db, "version": version}, folder)
         elif not (folder / f"{method}.npy").exists():
@@ -94,11 +95,10 @@ class Maps:
                 self._jobs[version, method] = job
         return job
 
-    def _key(self, version: str) -> str:
-        db = self._collection.db
-        place = db if "://" in db else str(Path(db).resolve())
-        text = f"{place}\0{self._collection.index.fingerprint}\0{version}"
-        return sha256(text.encode(errors="surrogatepass")).hexdigest()[:24]
+    def _key(self, snapshot: Snapshot) -> str:
+        """A name for the maps of this content of the index, computed in this way."""
+        text = f"{_REVISION} {self._collection.index.fingerprint} {snapshot.version} {snapshot.digest}"
+        return sha256(text.encode()).hexdigest()[:24]
 
     def _forget_old(self, current: Path) -> None:
         """Keep the newest few sets of maps; the cache would grow with every version of every index."""

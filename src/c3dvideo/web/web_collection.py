@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,14 @@ class Snapshot:
     start_seconds: Array
     end_seconds: Array
     labels: tuple[str, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the names and the times of all clips: two indexes may have one version after the other."""
+        hashed = sha256(self.start_seconds.tobytes())
+        for video in self.videos:
+            hashed.update(f"{video.id} {video.n_clips}\n".encode())
+        return hashed.hexdigest()
 
     @cached_property
     def by_id(self) -> dict[str, int]:
