@@ -148,8 +148,9 @@ class ObjectPath:
     def _put_new(self, content: bytes) -> None:
         try:
             self._files.pipe_file(self._address, content, mode="create")
-        except (NotImplementedError, OSError) as error:
-            if isinstance(error, OSError) and error.errno != errno.ENOSYS:
+        except (NotImplementedError, TypeError, OSError) as error:
+            # Stores without conditional writes, and stores that refuse one in words of their own.
+            if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.EINVAL):
                 raise
             if self.exists():
                 raise FileExistsError(errno.EEXIST, "it exists") from error

@@ -325,6 +325,26 @@ def test_of_two_manifests_at_once_one_wins(bucket: str, monkeypatch: pytest.Monk
     assert read_manifest("s3://bucket/f") == theirs
 
 
+@pytest.mark.parametrize("refusal", [OSError(22, "pre-conditions"), OSError(38, "not here"), TypeError("mode")])
+def test_a_store_without_conditional_writes_is_looked_at_first(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    files = _file_system("s3")
+    real = files.pipe_file
+
+    def pipe_file(path: str, content: bytes, **options: Any) -> None:
+        if options:
+            raise refusal
+        real(path, content)
+
+    monkeypatch.setattr(files, "pipe_file", pipe_file)
+    place = ObjectPath.of("s3://bucket/new")
+    place.put(b"first", only_if_new=True)
+    with pytest.raises(FileExistsError):
+        place.put(b"second", only_if_new=True)
+    assert place.open().read() == b"first"
+
+
 def test_objects_appear_whole(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from c3dvideo.files import atomic_file
 
