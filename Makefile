@@ -17,7 +17,7 @@ install: $(INSTALLED)  ## create .venv with the package and everything the verbs
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check "pip>=25.1"
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[train,plots,hdf5,parquet,onnx,openvino,search,web,explain,segment,cluster,cloud]" --group dev --group docs
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[train,plots,hdf5,parquet,onnx,openvino,search,web,explain,segment,cluster,cloud,tables]" --group dev --group docs
 	touch $@
 
 demo: install  ## from generated videos to a working classifier, offline

@@ -9,6 +9,7 @@ Networks      C3D, c3d, c3d_plain, c3d_small
 Weights       load_weights, import_weights
 Videos        read_clips, ClipPlan, Profile, PROFILES
 Features      extract, Extractor, list_features, read_features, descriptor, convert
+Tables        to_pandas, to_datasets, to_fiftyone
 Classifiers   read_labelled, fit_probe, score_probe, Probe, predict, VideoDescriptor
 Training      train, ClipDataset, ClipDataModule
 Errors        C3DVideoError
@@ -48,6 +49,9 @@ _HOMES = {
     "read_features": "features.store",
     "read_labelled": "probing.descriptors",
     "score_probe": "probing.probe_score",
+    "to_datasets": "probing.other_libraries",
+    "to_fiftyone": "probing.other_libraries",
+    "to_pandas": "probing.other_libraries",
     "train": "training.train",
 }
 
@@ -77,6 +81,9 @@ __all__ = [
     "read_features",
     "read_labelled",
     "score_probe",
+    "to_datasets",
+    "to_fiftyone",
+    "to_pandas",
     "train",
 ]
 
@@ -88,6 +95,7 @@ if TYPE_CHECKING:
     from c3dvideo.features.store import descriptor, list_features, read_features
     from c3dvideo.network.c3d import C3D, c3d, c3d_plain, c3d_small
     from c3dvideo.probing.descriptors import read_labelled
+    from c3dvideo.probing.other_libraries import to_datasets, to_fiftyone, to_pandas
     from c3dvideo.probing.predict import predict
     from c3dvideo.probing.probe import Probe, fit_probe
     from c3dvideo.probing.probe_score import score_probe

