@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import __doc__ as introduction
-from benchmarks import exported, files, gpu, index, network, training
+from benchmarks import exported, files, gpu, index, network, planning, training
 from benchmarks.plot import plot
 from benchmarks.turns import Row
 from c3dvideo.machine import n_cores, processor_name
@@ -28,6 +28,7 @@ SECTIONS = {
     "scaling": files.measure_scaling,
     "index": index.measure,
     "start": files.measure_start,
+    "planning": planning.measure_planning,
 }
 
 

@@ -46,6 +46,7 @@ def common(
 
 GROUPS: tuple[str, ...] = (
     "extract_commands",
+    "plan_command",
     "dataset_commands",
     "training_commands",
     "synthetic_commands",
