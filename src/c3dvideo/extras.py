@@ -40,7 +40,7 @@ PACKAGES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
         "onnx": ("onnx", "onnxruntime", "onnxscript"),
         "openvino": ("openvino", "onnx", "onnxscript"),
         "search": ("lancedb",),
-        "web": ("lancedb", "fastapi", "uvicorn", "python_multipart"),
+        "web": ("lancedb", "fastapi", "uvicorn"),
         "explain": ("captum", "matplotlib"),
         "segment": ("ruptures",),
         "cluster": ("ray",),

@@ -11,7 +11,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from c3dvideo.errors import MissingExtraError, StoreError, UsageError
+from c3dvideo.errors import C3DVideoError, StoreError, UsageError
 from c3dvideo.evaluation.feature_map import project
 from c3dvideo.files import atomic_file
 from c3dvideo.probing.descriptors import Array, unit_rows
@@ -70,7 +70,7 @@ def _umap(rows: Array) -> Array:
 
             places: Array = UMAP(n_neighbors=min(15, len(rows) - 1), min_dist=0.1, init="pca").fit_transform(rows)
     except ImportError as error:
-        raise MissingExtraError("umap-learn", "web") from error
+        raise C3DVideoError(f"umap-learn is installed and cannot be imported: {error}") from error
     return places
 
 

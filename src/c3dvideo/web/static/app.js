@@ -158,7 +158,7 @@ function card(item) {
   const node = el("li", { className: "card" + (tick.checked ? " selected" : "") },
     el("button", { type: "button", title: video.name, onclick: () => play(video.id, isClip ? start : 0) },
       strip(video.id, moments, video.missing),
-      el("span", { className: "text" }, el("span", { className: "name" }, ...nameNodes(video.name)), facts)),
+      el("span", { className: "text" }, el("span", { className: "name" }, ...nameNodes(isClip ? video.name.split("/").pop() : video.name)), facts)),
     el("label", { className: "tick" }, tick));
   node.rows = rows;
   return node;
