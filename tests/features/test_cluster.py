@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from c3dvideo import C3D
+from c3dvideo import C3D, __version__
 from c3dvideo.errors import C3DVideoError
+from c3dvideo.features import cluster_stages
 from c3dvideo.features.activations import FailedVideo, StoredVideo, VideoActivations
 from c3dvideo.features.cluster_collector import Collector
 from c3dvideo.features.cluster_stages import ActorError, Final, NetworkReport, Row, table_of
@@ -288,6 +290,35 @@ def test_an_extractor_for_gpus_elsewhere_needs_none_here(tiny_network: C3D) -> N
     assert (extractor.device.type, extractor.precision) == ("cuda", "fp16")
     here = pickle.loads(pickle.dumps(Extractor(tiny_network, plan=PLAN, device="cpu", is_elsewhere=True))).on("cpu")
     assert here.engine.description()["device"] == "cpu"
+
+
+def test_every_table_of_a_network_begins_with_its_engine(tiny_network: C3D, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A video may be complete, and be stored, before the last table of a batch has arrived."""
+    extractor = Extractor(tiny_network, plan=PLAN, crops="five", device="cpu", is_elsewhere=True)
+    pickled = np.frombuffer(pickle.dumps(extractor), np.uint8)
+    clip = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 32, 32), np.uint8)
+    rows = [Row(0, "one", number, 8 * number, 0.0, b"", clip.tobytes()) for number in (2, 0, 1)]
+    monkeypatch.setattr(cluster_stages, "TABLE_BYTES", 1)
+    n_threads = torch.get_num_threads()
+    try:
+        tables = list(cluster_stages.NetworkStage(lambda: pickled, "cpu", __version__)(table_of(rows)))
+    finally:
+        torch.set_num_threads(n_threads)
+    assert len(tables) == 4
+    found = []
+    for table in tables:
+        report, *computed = cluster_stages.rows_of(table)
+        assert pickle.loads(report.message).engine == extractor.engine.description()
+        found += computed
+    assert [row.clip for row in found] == [0, 1, 2]
+    expected = extractor.engine(clip, np.arange(5))["fc6"]
+    assert all(np.array_equal(pickle.loads(row.data)["fc6"], expected) for row in found)
+
+
+def test_an_actor_of_another_version_says_so() -> None:
+    (table,) = cluster_stages.NetworkStage(lambda: b"", "cpu", "0.0")({})
+    (row,) = cluster_stages.rows_of(table)
+    assert "a machine of the cluster has c3dvideo" in pickle.loads(row.message).message
 
 
 # Runs on a real cluster

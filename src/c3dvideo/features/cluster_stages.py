@@ -37,6 +37,7 @@ from c3dvideo.video.sources import Source
 
 if TYPE_CHECKING:
     from c3dvideo.features.extractor import Extractor
+    from c3dvideo.inference.engine import Engine
 
 NO_VIDEO = -1
 """The video of a row that is about an actor and not about a video."""
@@ -244,6 +245,7 @@ class NetworkStage:
         self._arguments = fetch, device, version
         self._extractor: Extractor | None = None
         self._n_overflows = 0
+        self._since = 0.0
 
     def _load(self) -> "Extractor":
         import torch
@@ -260,13 +262,12 @@ class NetworkStage:
         try:
             # Here and not in the constructor, whose errors Ray tries again and reports with a traceback.
             self._extractor = self._extractor or self._load()
+            self._since = time.perf_counter()
             yield from self._compute(self._extractor, list(rows_of(batch)))
         except Exception as error:
             yield _error_table(error)
 
     def _compute(self, extractor: "Extractor", rows: list[Row]) -> Iterator[Table]:
-        started = time.perf_counter()
-        engine = extractor.engine
         # Clips of one video beside each other and in order: the engine can share work between clips that overlap.
         rows.sort(key=lambda row: (row.video, row.attempt, row.clip))
         done = [row for row in rows if row.message]
@@ -275,13 +276,16 @@ class NetworkStage:
             done.append(row)
             n_bytes += len(row.data)
             if n_bytes > TABLE_BYTES:
-                yield table_of(done)
+                yield self._reported(extractor.engine, done)
                 done, n_bytes = [], 0
-        report = NetworkReport(
-            engine.description(), engine.n_overflows - self._n_overflows, time.perf_counter() - started
-        )
-        self._n_overflows = engine.n_overflows
-        yield table_of([*done, _message_row(report)])
+        yield self._reported(extractor.engine, done)
+
+    def _reported(self, engine: "Engine", rows: Sequence[Row]) -> Table:
+        """The rows behind a report: whoever stores them has to state which engine has computed them."""
+        now = time.perf_counter()
+        report = NetworkReport(engine.description(), engine.n_overflows - self._n_overflows, now - self._since)
+        self._n_overflows, self._since = engine.n_overflows, now
+        return table_of([_message_row(report), *rows])
 
 
 def _with_activations(extractor: "Extractor", rows: Sequence[Row]) -> Iterator[Row]:
