@@ -15,6 +15,7 @@ from c3dvideo.search.index import Index
 from c3dvideo.search.index_rows import VideoRows
 from c3dvideo.search.index_tables import FORMAT
 from c3dvideo.search.index_writer import IndexWriter, new_generation, publish
+from c3dvideo.search.query import search
 from c3dvideo.search.vector_space import fit_space
 
 WIDTH = 1024  # of the embedded network's fc6
@@ -106,6 +107,12 @@ def _queries(section: str, index: Index, directions: np.ndarray) -> Iterator[Row
         near = index.search_direction(query, top=10)
         seconds["c3dvideo search"].append(perf_counter() - started)
         hits += len(wanted & {(found.video, round(found.start_seconds)) for found in near})
+    seconds["c3dvideo search, by name and time"] = []
+    for query in random.integers(0, len(directions), _N_QUERIES).tolist():
+        video, second = _place(query)
+        started = perf_counter()
+        search(index, f"{video}@{second}", top=10)
+        seconds["c3dvideo search, by name and time"].append(perf_counter() - started)
     for name, times in seconds.items():
         value = 1000 * median(times)
         ratio = value / (1000 * median(seconds["numpy, in memory"]))

@@ -39,6 +39,8 @@ from c3dvideo.search.vector_space import VectorSpace
 
 Result = TypeVar("Result")
 
+_FEW_ROWS = 1000
+
 _SPANS = ("part", "position", "start_seconds", "end_seconds", "label")
 
 
@@ -81,17 +83,17 @@ class Neighbour:
 
 
 def _again(method: Callable[..., Result]) -> Callable[..., Result]:
-    """A method of an index that is called once more when its tables were replaced while it read them."""
+    """A method of an index that is called once more when the database was changed while it read."""
 
     @wraps(method)
     def call(self: "Index", *arguments: Any, **options: Any) -> Result:
-        before = self.generation.get("id")
+        before = self._seen
         try:
             return method(self, *arguments, **options)
         except StoreError:
             self.forget()
             self.refresh()
-            if self.generation["id"] == before:
+            if self._seen == before:
                 raise
             return method(self, *arguments, **options)
 
@@ -119,6 +121,7 @@ class Index:
         self.generation: Mapping[str, Any] = {}
         self.space: VectorSpace
         self._rows: dict[str, Mapping[str, Any]] = {}
+        self._video_of_part: dict[str, str] = {}
         self._video_directions: Array | None = None
 
     @classmethod
@@ -176,6 +179,7 @@ class Index:
             if seen == self._seen:
                 return
             self._rows = self._read_videos()
+            self._video_of_part = {row["part"]: name for name, row in self._rows.items()}
             self._video_directions = None
             self._seen = seen
 
@@ -284,18 +288,23 @@ class Index:
         self.refresh()
         if kind == "videos":
             return self._nearest_videos(direction, top, set(exclude_videos))
-        excluded = [row["part"] for name, row in self._rows.items() if name in set(exclude_videos)]
-        videos = {row["part"]: name for name, row in self._rows.items()}
-        wanted = top
+        excluded = {
+            self._rows[name]["part"]: self._rows[name]["n_clips"] for name in exclude_videos if name in self._rows
+        }
+        # To read a few rows too many is faster than a condition, which LanceDB compares with every row.
+        few = sum(excluded.values()) <= _FEW_ROWS
+        wanted = top + sum(excluded.values()) * few
         while True:
-            rows = self._nearest_rows(direction, wanted, excluded, exact)
-            found = [row for row in rows if row["part"] in videos]
+            rows = self._nearest_rows(direction, wanted, [] if few else list(excluded), exact)
+            found = [row for row in rows if row["part"] in self._video_of_part and row["part"] not in excluded]
             if len(found) >= top or len(rows) < wanted:
                 break
             wanted *= 2  # rows that no video refers to stood in between
         # Of unit vectors, the squared distance is 2 - 2 cosines.
         return [
-            Neighbour(videos[row["part"]], row["start_seconds"], row["end_seconds"], 1 - row["_distance"] / 2)
+            Neighbour(
+                self._video_of_part[row["part"]], row["start_seconds"], row["end_seconds"], 1 - row["_distance"] / 2
+            )
             for row in found[:top]
         ]
 

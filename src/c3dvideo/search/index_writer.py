@@ -28,9 +28,9 @@ from c3dvideo.search.index_rows import VideoRows, clip_schema, clip_table, name_
 from c3dvideo.search.index_tables import (
     ABOUT,
     among,
-    approximate_config,
     connect,
     database,
+    index_configs,
     is_local,
     matrix_of,
     nearest_query,
@@ -43,8 +43,8 @@ from c3dvideo.search.vector_space import VectorSpace
 
 # In object storage nothing says whether a writer is alive: what is younger than this may be its work.
 _UNTOUCHED_SECONDS = 3600
-# A reader needs a replaced version only while its query runs.
-_KEEP_VERSIONS = timedelta(minutes=10)
+# A reader needs a replaced version only while its query runs, and repeats a query that lost its version.
+_KEEP_VERSIONS = timedelta(minutes=1)
 _MANY_FRAGMENTS = 16
 
 
@@ -60,8 +60,12 @@ class StoredVideo:
 class IndexWriter:
     """The tables of one generation of an index, open for writing."""
 
-    def __init__(self, db: str, connection: Any, generation: Mapping[str, Any], space: VectorSpace) -> None:
+    def __init__(
+        self, db: str, connection: Any, generation: Mapping[str, Any], space: VectorSpace, *, is_new: bool = False
+    ) -> None:
+        """Open the tables. is_new: this run has made them, so that nobody needs their older versions."""
         self.db = db
+        self._keep_versions = timedelta(milliseconds=1) if is_new else _KEEP_VERSIONS
         self._connection = connection
         self.generation = dict(generation)
         self.space = space
@@ -130,10 +134,11 @@ class IndexWriter:
         return [(row["part"], row["position"]) for row in rows]
 
     def make_approximate(self) -> None:
-        """Make an approximate index of the directions, in place of an older one."""
+        """Make an approximate index of the directions, and an exact one of the parts, in place of older ones."""
         with database(self.db):
-            self.clip_rows.optimize(cleanup_older_than=_KEEP_VERSIONS)
-            self.clip_rows.create_index("direction", config=approximate_config(), replace=True)
+            self.clip_rows.optimize(cleanup_older_than=self._keep_versions)
+            for column, config in index_configs().items():
+                self.clip_rows.create_index(column, config=config, replace=True)
 
     def record(self, space: VectorSpace, **values: Any) -> None:
         """Store statistics and other values of this generation, and make it the one that readers use."""
@@ -151,7 +156,7 @@ class IndexWriter:
         with database(self.db):
             for table in (self.clip_rows, self.video_rows):
                 if table.stats()["fragment_stats"]["num_small_fragments"] > _MANY_FRAGMENTS or self._n_unindexed(table):
-                    table.optimize(cleanup_older_than=_KEEP_VERSIONS)
+                    table.optimize(cleanup_older_than=self._keep_versions)
 
     def drop_other_generations(self) -> None:
         """Delete the tables of generations that no reader uses."""
@@ -194,7 +199,7 @@ def new_generation(db: str, space: VectorSpace, **values: Any) -> IndexWriter:
         connection = connect(db)
         connection.create_table(f"clips_{token}", schema=clip_schema(space))
         connection.create_table(f"videos_{token}", schema=video_schema(space))
-        return IndexWriter(db, connection, {"id": token, **values}, space)
+        return IndexWriter(db, connection, {"id": token, **values}, space, is_new=True)
 
 
 def publish(writer: IndexWriter, about: Mapping[str, Any]) -> bool:
