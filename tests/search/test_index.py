@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from c3dvideo.errors import StoreError, UsageError
+from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.features.store import VideoFeatures, descriptor, feature_path
 from c3dvideo.search.build_index import build_index
 from c3dvideo.search.feature_clips import clip_ends
@@ -183,6 +183,16 @@ def test_labels_are_stored_with_videos_and_clips(tmp_path: Path, features: Path)
     report = build_index(features, tmp_path / "db", labels=labels)
     assert (report.n_changed, report.n_unchanged) == (2, 4)
     assert index.clips("sub/b.mp4").label.tolist() == ["dive"] * 3
+
+
+def test_folders_may_be_the_labels(tmp_path: Path, features: Path, feature_folder: Folder) -> None:
+    build_index(features, tmp_path / "db", labels_from_folders=True)
+    assert {video.label for video in Index.open(tmp_path / "db").videos()} == {"sub"}
+    with pytest.raises(UsageError, match="choose one of `labels=` and `labels_from_folders=`"):
+        build_index(features, tmp_path / "db", labels="labels.csv", labels_from_folders=True)
+    feature_folder(features, {"loose.mp4": clips(9)})
+    with pytest.raises(DatasetError, match=r"1 videos lie in no folder .*loose\.mp4"):
+        build_index(features, tmp_path / "db", labels_from_folders=True)
 
 
 def test_names_may_hold_anything(tmp_path: Path, feature_folder: Folder) -> None:

@@ -8,6 +8,7 @@ import typer
 from c3dvideo.choices import SearchKind
 from c3dvideo.cli.needs import exists, needs
 from c3dvideo.cli.output import note, print_json
+from c3dvideo.cli.probe_commands import FromFolders
 
 _MOST_NAMES = 10
 
@@ -49,6 +50,7 @@ def index(
             "--labels", help="CSV path,label[,start_seconds,end_seconds].", show_default=False, callback=exists
         ),
     ] = None,
+    labels_from_folders: FromFolders = False,
     layer: Annotated[
         str | None, typer.Option("--layer", help="Layer to index.", show_default="fc6, or the only one")
     ] = None,
@@ -67,7 +69,9 @@ def index(
     """
     from c3dvideo.search.build_index import build_index
 
-    report = build_index(features, db, labels=labels, layer=layer, pca=pca, note=note)
+    report = build_index(
+        features, db, labels=labels, labels_from_folders=labels_from_folders, layer=layer, pca=pca, note=note
+    )
     if as_json:
         print_json(report.to_dict())
     else:

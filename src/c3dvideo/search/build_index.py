@@ -92,6 +92,7 @@ def build_index(
     db: str | Path,
     *,
     labels: str | Path | None = None,
+    labels_from_folders: bool = False,
     layer: str | None = None,
     pca: int | None = None,
     note: Callable[[str], None] = lambda text: None,
@@ -99,22 +100,26 @@ def build_index(
     """Make or update the index at `db` from a folder of features.
 
     db: a folder, or a URI such as s3://bucket/my.db with the access keys in the environment. labels: a CSV
-        path,label[,start_seconds,end_seconds]. layer: None takes the index's, or else fc6 or the only one. pca: store
-        so many principal components instead of all numbers; fixed when the index is made.
+        path,label[,start_seconds,end_seconds]. labels_from_folders: take the folder of each video as its label instead.
+        layer: None takes the index's, or else fc6 or the only one. pca: store so many principal components instead of
+        all numbers; fixed when the index is made.
     Raises StoreError for a database that is none of c3dvideo or cannot be written, and for features of other settings
     than those in the index; UsageError for a folder without features or with other layers.
     """
     require_extra("search")
+    if labels is not None and labels_from_folders:
+        raise UsageError("choose one of `labels=` and `labels_from_folders=`")
     started = time.monotonic()
     db = str(db)
     with _only_writer(db, note):
         opened = open_writer(db)
         if opened is None:
             _check_vacant(db)
-            collection = Collection(features, layer=layer, labels=labels)
-            opened = _create(collection, db, pca) or open_writer(db)
-        else:
-            collection = Collection(features, layer=layer or opened[1]["layer"], labels=labels)
+        stored_layer = None if opened is None else opened[1]["layer"]
+        collection = Collection(
+            features, layer=layer or stored_layer, labels=labels, labels_from_folders=labels_from_folders
+        )
+        opened = opened or _create(collection, db, pca) or open_writer(db)
         assert opened is not None
         writer, about = opened
         _check_about(collection, db, about, pca)

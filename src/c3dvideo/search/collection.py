@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from c3dvideo.datasets.examples import Example
+from c3dvideo.datasets.examples import Dataset, Example
 from c3dvideo.datasets.lists import read_csv
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features.store import Failure, Manifest, list_features, read_layer_names, read_manifest
 from c3dvideo.probing.descriptors import Array, choose_layer
+from c3dvideo.probing.descriptors import labels_from_folders as label_by_folder
 from c3dvideo.search.feature_clips import FeatureClips, feature_clips, file_state
 from c3dvideo.search.index_rows import VideoRows
 from c3dvideo.search.vector_space import VectorSpace
@@ -33,13 +34,20 @@ class Collection:
     folder. states: by video, of every file that looks whole. failures: by video, why it has no rows.
     """
 
-    def __init__(self, folder: str | Path, *, layer: str | None = None, labels: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        layer: str | None = None,
+        labels: str | Path | None = None,
+        labels_from_folders: bool = False,
+    ) -> None:
         """Look at every file. Raises UsageError for a folder without features or without the layer."""
         self.folder = Path(folder)
         self._files = dict(list_features(folder))
         if not self._files:
             raise UsageError(f"{folder} holds no features; make some with `c3dvideo extract VIDEOS --out {folder}`")
-        self._labels = _read_labels(labels)
+        self._labels = _by_video(label_by_folder(list(self._files)) if labels_from_folders else _read_labels(labels))
         self.failures: dict[str, Failure] = {}
         self.states: dict[str, str] = {}
         for name, path in self._files.items():
@@ -150,14 +158,18 @@ def different_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> lis
     return first.differences(second)
 
 
-def _read_labels(labels: str | Path | None) -> dict[str, Sequence[Example]]:
-    """The labels of every video, of the whole and of parts."""
+def _read_labels(labels: str | Path | None) -> Dataset:
     if labels is None:
-        return {}
+        return Dataset((), ())
     if not Path(labels).is_file():
         raise UsageError(f"there is no labels file {labels}; expected a CSV path,label[,start_seconds,end_seconds]")
+    return read_csv(labels)
+
+
+def _by_video(labels: Dataset) -> dict[str, Sequence[Example]]:
+    """The labels of every video, of the whole and of parts."""
     found: dict[str, list[Example]] = {}
-    for example in read_csv(labels).examples:
+    for example in labels.examples:
         found.setdefault(PurePosixPath(example.path).as_posix(), []).append(example)
     return dict(found)
 
