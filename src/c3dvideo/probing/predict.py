@@ -139,7 +139,7 @@ def predict(
     )
     note(str(extractor))
     if scorer is not None:
-        _check_probe(scorer, extractor)
+        check_probe(scorer, extractor)
     default = note_on_default_weights(extractor.settings)
     if about := default if scorer is not None else _about_classes(extractor, are_default=default is not None):
         note(about)
@@ -181,7 +181,7 @@ def _load_probe(path: str | Path) -> "Probe":
     return Probe.load(path)
 
 
-def _check_probe(probe: "Probe", extractor: Extractor) -> None:
+def check_probe(probe: "Probe", extractor: Extractor) -> None:
     """Raise UsageError unless the probe was fitted on features like these. Pooling is done here, so it may differ."""
     probe.check_parts(
         [

@@ -105,10 +105,12 @@ def open_options(url: str) -> dict[str, str]:
         return {"protocol_whitelist": "none", "format_whitelist": _FORMATS}
     if _protocol(url) == "file":
         return {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-    return {
+    options = {
         "protocol_whitelist": ",".join(_CARRIERS),
         "format_whitelist": f"{_FORMATS},{_NETWORK_FORMATS}",
     }
+    # Over TCP no packet is lost; a camera that only sends UDP is still read.
+    return options | ({"rtsp_flags": "prefer_tcp"} if _protocol(url) in ("rtsp", "rtsps") else {})
 
 
 def _protocol(url: str) -> str:

@@ -104,9 +104,12 @@ def _problem_of(check: Callable[[], None], damaged: Damaged) -> DecodeError | No
 
 
 def open_url(
-    url: str, damaged: Damaged, *, path: Location | None = None, stall_seconds: float | None = None
+    url: str, damaged: Damaged, *, path: Location | None = None, stall_seconds: float | None = None, live: bool = False
 ) -> OpenStream:
-    """The video stream at an address. Raises DecodeError when it is not allowed or not a video."""
+    """The video stream at an address. Raises DecodeError when it is not allowed or not a video.
+
+    live: leave out what is damaged, also where the address and the format could be those of a file.
+    """
     file = _ObjectFile(path) if isinstance(path, ObjectPath) else None
     if file is None:
         check_url(url)
@@ -127,7 +130,7 @@ def open_url(
         cause = error if shown(url) == url else _without_address(error)
         raise DecodeError(f"FFmpeg cannot read it as a video: {_reason(error, stall_seconds)}{explanation}") from cause
     try:
-        live = path is None and is_live(url, container.format.name)
+        live = path is None and (live or is_live(url, container.format.name))
         problem = None if live else problem_on_opening(log, container.format.name, is_file=path is not None)
         if problem is not None and (damaged == "error" or not is_about_the_end(problem)):
             raise problem
@@ -185,6 +188,36 @@ class _ObjectFile:
         """Raises DecodeError when a read has failed."""
         if self._error is not None:
             raise DecodeError(f"it could not be read to its end: {os_reason(self._error)}") from self._error
+
+
+def open_device(device: str, device_format: str, *, stall_seconds: float | None = None) -> OpenStream:
+    """The video stream of a capture device. Raises DecodeError when there is none of that name or kind."""
+    _listen_to_ffmpeg()
+    if device_format not in {name for names in av.formats_available for name in names.split(",")}:
+        raise DecodeError(f"this build of FFmpeg reads no cameras of the kind {device_format}; use a stream or a file")
+    try:
+        with Capture():
+            container = av.open(device, format=device_format, options=_LIMITS, timeout=stall_seconds)
+    except (FFmpegError, OSError) as error:
+        raise DecodeError(f"the camera cannot be opened: {_reason(error, stall_seconds)}") from error
+    try:
+        stream = _choose_stream(container)
+    except DecodeError:
+        container.close()
+        raise
+    stream.codec_context.thread_count = 1
+    return OpenStream(
+        container=container,
+        stream=stream,
+        fps=_frames_per_second(stream),
+        joins=False,
+        is_live=True,
+        path=None,
+        stall_seconds=stall_seconds,
+        states_length=True,
+        problem=None,
+        file=None,
+    )
 
 
 def is_video(path: Location) -> bool:

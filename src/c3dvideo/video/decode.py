@@ -27,7 +27,7 @@ from c3dvideo.errors import DecodeError
 from c3dvideo.files import os_reason
 from c3dvideo.storage import ObjectPath, is_object
 from c3dvideo.video.access import is_url, shown
-from c3dvideo.video.container import OpenStream, decoded_frames, open_file, open_url
+from c3dvideo.video.container import OpenStream, decoded_frames, open_device, open_file, open_url
 from c3dvideo.video.frame_folder import numbered_pictures, read_picture
 from c3dvideo.video.orientation import Orientation, orientation_of
 from c3dvideo.video.resize import Pixels, Yuv420
@@ -101,12 +101,14 @@ def open_video(
     channel_order: ChannelOrder = "bgr",
     damaged: Damaged = "error",
     stall_seconds: float = 60.0,
+    live: bool = False,
 ) -> Video:
     """An open file, frame folder or address, as a context manager; its pixels are in `channel_order`.
 
     damaged: with "error", damage that shows before the first frame, such as a file that is shorter than it states,
         raises here; with "keep", `frames` raises it once the frames before the damage have been read.
     stall_seconds: how long a server may send nothing before DecodeError is raised.
+    live: leave out what is damaged, as of cameras, also where a server sends what could be a file.
     Of several video streams, the one that the file marks as default is read, else the first.
     Raises DecodeError when there is nothing to read, no video in it, or its protocol or format is not allowed
     (`access`).
@@ -115,7 +117,7 @@ def open_video(
         if is_object(source):
             opened = _open_object(str(source), damaged)
         elif is_url(str(source)):
-            opened = open_url(str(source), damaged, stall_seconds=stall_seconds)
+            opened = open_url(str(source), damaged, stall_seconds=stall_seconds, live=live)
         else:
             try:
                 if Path(source).is_dir():
@@ -133,6 +135,18 @@ def _open_object(address: str, damaged: Damaged) -> OpenStream:
         return open_file(ObjectPath.of(address).pinned(), damaged)
     except OSError as error:
         raise DecodeError(f"cannot be read: {os_reason(error)}") from error
+
+
+def open_camera(
+    device: str, device_format: str, *, channel_order: ChannelOrder = "bgr", stall_seconds: float = 60.0
+) -> Video:
+    """An open capture device, as a context manager. device_format: FFmpeg's name of its kind, such as "v4l2".
+
+    Raises DecodeError when there is no such device, or this build of FFmpeg cannot read its kind.
+    """
+    with _naming(device):
+        opened = open_device(device, device_format, stall_seconds=stall_seconds)
+        return Video(device, opened.fps, _stream_frames(device, opened, channel_order), opened.container.close)
 
 
 @contextmanager

@@ -27,14 +27,18 @@ def write_video(
     rotation: int = 0,
     codec_options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
+    container_format: str | None = None,
 ) -> None:
     """Write uint8 RGB frames (H, W, 3) to `path`; the suffix names the container. 4:2:0 formats need even H and W.
 
     seconds: when each frame is shown, for a variable frame rate; by default one every 1 / fps.
     rotation: degrees by which a player turns the picture counter-clockwise, as phones state it (mp4, mov).
+    container_format: FFmpeg's name of the container, such as "mp4", for a path whose suffix does not name it.
     codec_options, container_options: further FFmpeg options, such as {"g": "10"} and {"movflags": "faststart"}.
     """
-    with av.open(f"file:{path}", mode="w", container_options=container_options or {}) as container:
+    with av.open(
+        f"file:{path}", mode="w", format=container_format, container_options=container_options or {}
+    ) as container:
         stream: Any = None
         for pixels, second in zip(frames, repeat(None) if seconds is None else seconds, strict=False):
             if stream is None:
