@@ -72,3 +72,6 @@ PostProcessing = Literal["none", "centre"]  # of descriptors before they are com
 # Search.
 SearchKind = Literal["clips", "videos"]
 VectorKind = Literal["features", "directions"]  # of a clip in an index: as stored, or as it is compared
+
+# Explanations.
+ExplainMethod = Literal["gradcam", "gradcam++", "guided", "deconvolution", "units", "filters"]

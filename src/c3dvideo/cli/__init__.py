@@ -59,7 +59,9 @@ GROUPS: tuple[str, ...] = (
     "convert_command",
     "export_command",
     "weights_commands",
+    "explain_command",
     "segment_command",
+    "watch_command",
     "plot_commands",
     "doctor_command",
 )
