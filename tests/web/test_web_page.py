@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from c3dvideo.search.index import Index
 from c3dvideo.web.server import bound
 from c3dvideo.web.site_parts import Site
 from c3dvideo.web.video_names import video_id
@@ -70,16 +72,23 @@ class Page:
         return [each["message"] for each in self.browser.get_log("browser") if each["level"] == "SEVERE"]
 
 
-@pytest.fixture(scope="module")
-def served(make_site: Callable[..., Site]) -> Iterator[tuple[Site, str]]:
-    site = make_site()
+@contextmanager
+def serving(site: Site) -> Iterator[str]:
+    """The address at which a site is served."""
     with bound("127.0.0.1", 0) as listener:
         server = uvicorn.Server(uvicorn.Config(make_app(site), log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield site, f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         server.should_exit = True
         thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def served(make_site: Callable[..., Site]) -> Iterator[tuple[Site, str]]:
+    site = make_site()
+    with serving(site) as address:
+        yield site, address
 
 
 @pytest.fixture(scope="module")
@@ -296,6 +305,26 @@ def test_the_page_notices_what_other_browsers_label(page: Page, served: tuple[Si
     site = served[0]
     site.labels.change([Part("left/a.mp4")], "from another browser", site.collection.now())
     page.until("return document.querySelector('#library-grid').textContent.includes('from another browser')")
+
+
+def test_the_page_notices_that_the_index_has_changed_and_that_it_is_empty(
+    page: Page, library: Any, make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    shutil.copytree(library.db, tmp_path / "db")
+    with serving(make_site(db=str(tmp_path / "db"))) as address:
+        other = Page(page.browser, address)
+        other.open("library")
+        assert len(other.texts("#library-grid .card")) == len(library.names)
+        Index.open(tmp_path / "db").video_rows.delete("true")
+        other.until("return document.getElementById('news').textContent.includes('0 videos now')")
+        other.click("#news button")
+        other.until("return document.getElementById('library-empty').textContent.includes('The index is empty')")
+        assert other.texts("#library-grid .card") == []
+        other.click(".tabs a[data-view=map]")
+        other.until("return !document.getElementById('map-empty').hidden")
+        other.click(".tabs a[data-view=label]")
+        other.until("return !document.getElementById('label-empty').hidden")
+    other.until("return document.getElementById('news').textContent.includes('does not answer')")
 
 
 def test_it_fits_a_phone_and_the_dark(page: Page) -> None:

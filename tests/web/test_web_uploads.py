@@ -145,3 +145,24 @@ def test_weights_that_are_not_those_of_the_index_are_named(
     found = outcome(client, send(client, (library.videos / "right/a.mp4").read_bytes()), eventually)
     assert found["state"] == "failed"
     assert "weights" in found["message"]
+
+
+def test_a_clip_is_explained_for_its_class(make_site: Callable[..., Site], library: Any, eventually: Any) -> None:
+    from io import BytesIO
+
+    import numpy as np
+    from PIL import Image
+
+    pytest.importorskip("captum")
+    client = TestClient(make_app(make_site()), base_url="http://127.0.0.1")
+    for name in ("right/b.avi", "still/frames"):
+        answer = client.get(f"/api/videos/{video_id(name)}/explanation.jpg", params={"at": 0.64})
+        assert answer.status_code == 200, answer.text
+        with Image.open(BytesIO(answer.content)) as picture:
+            sheet = np.asarray(picture)
+        assert sheet.shape == (8 * 160, 2 * 160, 3)
+        assert np.abs(sheet[:, :160].astype(int) - sheet[:, 160:]).mean() > 5  # the map is no copy of the clip
+    wrong = client.get(f"/api/videos/{video_id('right/b.avi')}/explanation.jpg", params={"at": 0, "label": "no class"})
+    assert (wrong.status_code, "no class" in wrong.json()["detail"]) == (422, True)
+    assert client.get(f"/api/videos/{video_id('right/b.avi')}/explanation.jpg?at=99").status_code == 422
+    assert client.get(f"/api/videos/{video_id(library.missing)}/explanation.jpg?at=0").status_code == 404

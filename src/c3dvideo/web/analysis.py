@@ -4,6 +4,7 @@ The process keeps the network between videos. It is killed when a video takes to
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -57,19 +58,7 @@ def analyse(
     video cannot be read or is longer than `max_seconds`.
     """
     _check_length(path, max_seconds)
-    if not {"plan", "profile", "crops"} <= settings.keys():
-        raise UsageError("the index does not record how its features were computed, so no other video fits in")
-    fixed = json.dumps({key: settings[key] for key in ("plan", "profile", "crops")})
-    try:
-        extractor = _extractor(weights, layer, fixed)
-        differences = settings_differences(settings, extractor.settings)
-    except UsageError as error:
-        differences = [str(error)]
-    if differences:
-        raise UsageError(
-            f"the index was made with other weights or settings than this server uses: {'; '.join(differences)}; start "
-            "the server with the weights of the index (`weights=`)"
-        )
+    extractor = extractor_like(settings, weights, layer)
     found = next(iter(extractor.activations([Source(path, name)])))
     if isinstance(found, Failure):
         raise VideoError(found.message.replace(repr(path), "the video").replace(path, "the video"))
@@ -96,6 +85,24 @@ def _check_length(path: str, max_seconds: float) -> None:
                     raise UsageError(f"the video is longer than {max_seconds:g} seconds; cut out the part of interest")
         except VideoError:
             return  # the damage is reported by the extraction
+
+
+def extractor_like(settings: Mapping[str, Any], weights: str | None, layer: str) -> Extractor:
+    """An extractor that computes what an index with these settings holds; raises UsageError for other weights."""
+    if not {"plan", "profile", "crops"} <= settings.keys():
+        raise UsageError("the index does not record how its features were computed, so no other video fits in")
+    fixed = json.dumps({key: settings[key] for key in ("plan", "profile", "crops")})
+    try:
+        extractor = _extractor(weights, layer, fixed)
+        differences = settings_differences(settings, extractor.settings)
+    except UsageError as error:
+        differences = [str(error)]
+    if differences:
+        raise UsageError(
+            f"the index was made with other weights or settings than this server uses: {'; '.join(differences)}; start "
+            "the server with the weights of the index (`weights=`)"
+        )
+    return extractor
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ A page asks for the piece at the second that a person wants to see before any ot
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,14 @@ class Media:
 
         when = sha256(repr(moments).encode()).hexdigest()[:12]
         return self._cache.get(f"{_key(path)}-{when}.jpg", make)
+
+    def derived(self, path: Path, what: str, make: Callable[[], bytes]) -> Path:
+        """The cached file of other bytes that are made from a video; what: tells them apart."""
+
+        def write(temporary: Path) -> None:
+            temporary.write_bytes(make())
+
+        return self._cache.get(f"{_key(path)}-{sha256(what.encode()).hexdigest()[:16]}.jpg", write)
 
     def _run(self, function: str, arguments: dict[str, Any], *, seconds: float, urgent: bool = False) -> Any:
         return self._workers.run(f"c3dvideo.video.viewing:{function}", arguments, seconds=seconds, urgent=urgent)

@@ -44,4 +44,11 @@ def media_routes(site: Site) -> APIRouter:
         moments = [round(moment, 2) for moment in at] or [0.0]
         return FileResponse(site.media.sprite(site.path_of(id), moments), media_type="image/jpeg", headers=_KEEP)
 
+    @router.get("/explanation.jpg", response_class=FileResponse)
+    def explanation(id: str, at: Seconds, label: Annotated[str, Query(max_length=200)] = "") -> FileResponse:
+        """A JPEG of the clip at `at`: eight rows of its frame and, beside it, the evidence for a class (Grad-CAM)."""
+        return FileResponse(
+            site.explanation(id, at, label), media_type="image/jpeg", headers={"cache-control": "no-store"}
+        )
+
     return router

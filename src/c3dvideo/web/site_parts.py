@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from c3dvideo.errors import UsageError
+from c3dvideo.extras import require_extra
 from c3dvideo.files import cache_folder
 from c3dvideo.machine import n_cores
 from c3dvideo.web.clip_maps import Maps
@@ -26,6 +27,7 @@ from c3dvideo.web.uploads import PREFIX, UploadLimits, Uploads
 from c3dvideo.web.web_collection import Collection, MissingVideoError
 from c3dvideo.web.workers import Workers
 
+_EXPLAIN_SECONDS = 120.0
 _MEDIA_MEMORY, _ANALYSIS_MEMORY = 4 << 30, 16 << 30
 
 
@@ -101,6 +103,29 @@ class Site:
                 raise MissingVideoError(upload.message or "the upload is not complete yet")
             return upload.path
         return self.collection.path(self.collection.now().video(wanted).name)
+
+    def explanation(self, wanted: str, seconds: float, label: str) -> Path:
+        """A picture of the evidence for a class ("" is the best one) in one clip, as `explain_clip` draws it."""
+        require_extra("explain")
+        path, probe = self.path_of(wanted), self.teaching.probe()
+        index = self.collection.index
+        arguments = {
+            "path": str(path),
+            "weights": self.settings.weights,
+            "settings": dict(index.settings),
+            "layer": index.layer,
+            "probe": None if probe is None else str(probe[0]),
+            "label": label or None,
+            "start_seconds": seconds,
+        }
+
+        def make() -> bytes:
+            picture: bytes = self._pools["uploads"].run(
+                "c3dvideo.web.explaining:explain_clip", arguments, seconds=_EXPLAIN_SECONDS, urgent=True
+            )
+            return picture
+
+        return self.media.derived(path, repr(sorted(arguments.items())), make)
 
     def close(self) -> None:
         """End all processes and delete what belongs to this session only."""

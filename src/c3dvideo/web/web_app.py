@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from c3dvideo import __version__
-from c3dvideo.errors import C3DVideoError, DatasetError, StoreError, UsageError, VideoError
+from c3dvideo.errors import C3DVideoError, DatasetError, MissingExtraError, StoreError, UsageError, VideoError
 from c3dvideo.web.answers import Problem
 from c3dvideo.web.label_routes import label_routes
 from c3dvideo.web.library_routes import library_routes
@@ -31,6 +31,7 @@ _STATIC = {"app.js": "text/javascript", "app.css": "text/css", "icon.svg": "imag
 _STATUS: tuple[tuple[type[C3DVideoError], int], ...] = (
     (MissingVideoError, 404),
     (JobError, 504),
+    (MissingExtraError, 501),
     (UsageError, 422),
     (DatasetError, 422),
     (VideoError, 415),

@@ -687,6 +687,7 @@ async function play(id, seconds = 0, { autoplay = true } = {}) {
   P.id = id; P.detail = null;
   detach(video);
   $("player-title").textContent = "…"; $("player-problem").hidden = true; $("player-note").textContent = "";
+  $("explanation").hidden = true; $("why").hidden = true;
   $("neighbours").replaceChildren(); $("timeline-legend").replaceChildren();
   const detail = await attempt(() => api(`/videos/${id}`));
   if (P.id !== id) return;
@@ -697,6 +698,7 @@ async function play(id, seconds = 0, { autoplay = true } = {}) {
   const isIndexed = S.rowOf.has(id);
   for (const button of ["select-clip", "select-video"]) $(button).hidden = !isIndexed;
   $("less-like").hidden = !(S.results && isIndexed);
+  $("why").hidden = !detail.playback;
   if (detail.playback) {
     $("player-note").textContent = detail.playback.type ? "" : `converted from ${detail.playback.codec} as you watch, without sound`;
     attach(video, id, detail.playback, seconds, (reason) => problem(reason));
@@ -772,6 +774,25 @@ async function listNeighbours(kind = "clips") {
     neighbourGrid.show(toItems(found.results, kind));
     if (!found.results.length) $("neighbours-status").textContent = "The index holds no other video.";
   } catch (error) { if (error.name !== "AbortError") $("neighbours-status").textContent = error.message; }
+}
+
+/** The evidence for the likeliest class of the present clip: its frames, and beside them the places that speak for it. */
+async function explainMoment() {
+  const clip = clipNow(), at = P.detail.clips[clip]?.start_seconds ?? 0, timeline = P.detail.timeline, box = $("explanation-strip"), id = P.id;
+  const label = timeline ? timeline.classes[timeline.shares[clip].indexOf(Math.max(...timeline.shares[clip]))] : "";
+  $("explanation").hidden = false;
+  $("explanation-text").textContent = "Being computed…";
+  box.style.backgroundImage = "";
+  await attempt(async () => {
+    try {
+      const answer = await fetch(`/api/videos/${id}/explanation.jpg?at=${at}&label=${encodeURIComponent(label)}`);
+      if (!answer.ok) throw new ServerError((await answer.json()).detail);
+      const address = URL.createObjectURL(await answer.blob());
+      if (P.id !== id) return;
+      box.style.backgroundImage = `url("${address}")`;
+      $("explanation-text").textContent = `Bright places speak for ${label || "the network's likeliest class"} at ${moment(at)} (Grad-CAM).`;
+    } catch (error) { $("explanation").hidden = true; throw error instanceof ServerError ? error : new ServerError("the server does not answer"); }
+  });
 }
 
 /* ---------- compare ---------- */
@@ -1065,6 +1086,7 @@ function listen() {
   $("less-like").addEventListener("click", () => S.results && showSimilar(S.results.kind, S.like, [...S.unlike, here()], `${S.results.title}, not ${P.detail.name} at ${moment(now())}`));
   $("select-clip").addEventListener("click", () => select([rowAt(S.videos[S.rowOf.get(P.id)], now())], true));
   $("select-video").addEventListener("click", () => select(rowsOf(S.videos[S.rowOf.get(P.id)]), true));
+  $("why").addEventListener("click", explainMoment);
   $("compare-with").addEventListener("click", () => {
     const other = named($("compare-a").value), mine = P.detail;
     if (other && other.id !== mine.id) compare(other, mine); else { $("compare-a").value = mine.name; C.first = mine; }
