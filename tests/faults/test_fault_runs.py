@@ -1,4 +1,4 @@
-"""A short, seeded form of `fault_runs.py`: faults done to whole extractions by a library that stands before the system's."""
+"""A short, seeded form of `fault_runs.py`: faults done to whole extractions, and the runs that follow."""
 
 import json
 import shutil

@@ -73,3 +73,27 @@ def test_the_network_given_stays_where_it_was(narrow_network: C3D) -> None:
     assert parameter.device.type == "cpu"
     assert parameter.dtype == torch.float32
     assert parameter.shape[1] == 3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
+def test_deterministic_engines_give_the_same_bits(narrow_network: C3D, precision: str) -> None:
+    """Two engines, other batches, and another process's worth of memory in use."""
+    clips = clips_of(40)
+    options = {"layers": ["pool1", "fc6"], "device": "cuda", "precision": precision, "deterministic": True}
+    first = make_engine(narrow_network, **options)(clips)
+    in_use = torch.empty(1 << 28, dtype=torch.uint8, device="cuda")
+    second = make_engine(narrow_network, **options)
+    parts = [second(clips[:7]), second(clips[7:])]
+    for name, array in first.items():
+        assert np.array_equal(np.concatenate([part[name] for part in parts]), array), name
+    assert in_use.numel() == 1 << 28
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 0.0), ("tf32", 1e-3), ("fp16", 1e-3), ("bf16", 1e-2)])
+def test_engines_that_try_algorithms_differ_by_little(narrow_network: C3D, precision: str, bound: float) -> None:
+    """The largest relative distance of a clip between engines of two batch sizes; two of fp32 give the same bits."""
+    clips = clips_of(24)
+    options = {"layers": ["fc6"], "device": "cuda", "precision": precision}
+    first = make_engine(narrow_network, batch_clips=16, **options)(clips)["fc6"]
+    second = make_engine(narrow_network, batch_clips=16 if precision == "fp32" else 8, **options)(clips)["fc6"]
+    assert max(distance(one, other) for one, other in zip(second, first, strict=True)) <= bound

@@ -16,6 +16,7 @@ from torch import Tensor
 from c3dvideo import C3D
 from c3dvideo.choices import Precision
 from c3dvideo.errors import UsageError, WeightsError
+from c3dvideo.inference.direct import DirectNetwork
 from c3dvideo.inference.direct_engine import DirectEngine
 from c3dvideo.inference.gpu import gpu_engine
 from c3dvideo.inference.gpu.gpu_engine import GpuEngine
@@ -176,3 +177,41 @@ def test_memory_for_not_even_the_weights_is_an_error(narrow_network: C3D, monkey
     monkeypatch.setattr(gpu_engine, "network_on_gpu", no_memory)
     with pytest.raises(UsageError, match="no memory for the weights in fp32"):
         engines(narrow_network, layers=["fc6"])
+
+
+def deterministic_engine(network: C3D, **options: Any) -> GpuEngine:
+    views = network.profile.views("centre")
+    given: dict[str, Any] = {"layers": ["fc6"], "views": views, "device": torch.device("cpu"), "precision": "fp16"}
+    return GpuEngine(network, deterministic=True, **{**given, **options})
+
+
+def test_a_deterministic_engine_has_fixed_batches_and_algorithms(
+    narrow_network: C3D, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("the free memory differs from run to run")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", asked)
+    engine = deterministic_engine(narrow_network)
+    assert engine.batch_clips == 32
+    assert engine.description()["deterministic"] is True
+    during: list[tuple[bool, bool]] = []
+    compute = DirectNetwork.compute
+
+    def watched(self: DirectNetwork, clips: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        during.append((torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic))
+        return compute(self, clips)
+
+    monkeypatch.setattr(DirectNetwork, "compute", watched)
+    deterministic_engine(narrow_network, precision="bf16", batch_clips=2)(clips_of(1))
+    plain, _ = engines(narrow_network, layers=["fc6"], precision="bf16", batch_clips=2)
+    plain(clips_of(1))
+    assert during == [(False, True), (True, False)]
+
+
+def test_a_deterministic_engine_refuses_to_halve_its_batch(narrow_network: C3D) -> None:
+    engine = deterministic_engine(narrow_network, batch_clips=4)
+    limit_memory(engine, 2)
+    with pytest.raises(UsageError, match=r"no memory for 4 clips per call in fp16; choose a smaller `batch_size=`"):
+        engine(clips_of(4))
+    assert engine.batch_clips == 4

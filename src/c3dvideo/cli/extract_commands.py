@@ -158,6 +158,10 @@ def extract(
     workers: Workers = None,
     damaged: DamagedOption = "error",
     stall_seconds: StallSeconds = 60.0,
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="Have every run on a GPU give the same bits; on a CPU every run does."),
+    ] = False,
     shard: Annotated[
         str | None,
         typer.Option("--shard", help="3/16: the third of 16 parts, for machines that share OUT.", show_default=False),
@@ -212,6 +216,7 @@ def extract(
         workers=workers,
         damaged=damaged,
         stall_seconds=stall_seconds,
+        deterministic=deterministic,
         shard=shard,
         cluster=cluster,
         note=note,

@@ -109,6 +109,7 @@ def extract(
     workers: int | None = None,
     damaged: Damaged = "error",
     stall_seconds: float = STALL_SECONDS,
+    deterministic: bool = False,
     shard: str | None = None,
     cluster: str | None = None,
     note: Callable[[str], None] = lambda text: None,
@@ -130,6 +131,8 @@ def extract(
         CPU; 0 decodes in the calling process, for debugging.
     damaged: "keep" stores the clips before the damage of a damaged video and lists it as partial.
     stall_seconds: a video without a new frame for so long fails.
+    deterministic: have every run on a GPU of one kind give the same bits, at some cost in speed. On a CPU every run
+        does anyway.
     shard: "3/16" takes the third of sixteen parts of the videos, by their names: for machines that share `out`.
     cluster: where a Ray cluster is: "auto" for the one of this machine, "local" to start one here, or "host:port".
         `device` is then auto, cpu or cuda, for all of the cluster, and `workers` counts decoders on all machines.
@@ -175,6 +178,7 @@ def extract(
             workers=workers,
             damaged=damaged,
             stall_seconds=stall_seconds,
+            deterministic=deterministic,
             is_elsewhere=machines is not None,
         )
         if caveat := note_on_default_weights(extractor.settings):

@@ -72,6 +72,7 @@ class Extractor:
         workers: int | None = None,
         damaged: Damaged = "error",
         stall_seconds: float = STALL_SECONDS,
+        deterministic: bool = False,
         is_elsewhere: bool = False,
     ) -> None:
         """Take the arguments of `extract`. Raises WeightsError for weights, UsageError for parts that do not fit.
@@ -93,6 +94,7 @@ class Extractor:
         self.precision = _precision(precision, self.device.type, self.network)
         choose_engine(self._engine_name, self.device, self.precision)  # raises before anything is decoded
         self.batch_size = batch_size
+        self.deterministic = deterministic
         self.workers = _n_decoders(self.device.type) if workers is None else workers
         self.damaged: Damaged = damaged
         self.stall_seconds = stall_seconds
@@ -163,6 +165,7 @@ class Extractor:
             engine=self._engine_name,
             shift_frames=_shift_frames(self.plan),
             batch_clips=self.batch_size,
+            deterministic=self.deterministic,
         )
 
     @property

@@ -84,6 +84,7 @@ def make_engine(
     engine: EngineName = "auto",
     shift_frames: int | None = None,
     batch_clips: int | None = None,
+    deterministic: bool = False,
 ) -> Engine:
     """The engine of `network` on a device.
 
@@ -96,6 +97,7 @@ def make_engine(
     shift_frames: how many frames a clip starts after the one before it, where clips of one video overlap. Such pairs
         (their pixels are compared) share their first layers in the compiled engine, if the mean is constant in time.
     batch_clips: clips per call; None is a choice for the device.
+    deterministic: the same bits in every run on one machine. Only a GPU needs it; see `GpuEngine`.
 
     Raises UsageError for an unknown layer, and for a device, precision or engine that is not there.
     """
@@ -116,4 +118,12 @@ def make_engine(
         return CpuEngine(network, layers=layers, views=views, shift_frames=shift_frames, batch_clips=batch_clips)
     if place.type == "cpu":
         return DirectEngine(network, layers=layers, views=views, precision=precision, batch_clips=batch_clips)
-    return GpuEngine(network, layers=layers, views=views, device=place, precision=precision, batch_clips=batch_clips)
+    return GpuEngine(
+        network,
+        layers=layers,
+        views=views,
+        device=place,
+        precision=precision,
+        batch_clips=batch_clips,
+        deterministic=deterministic,
+    )

@@ -17,12 +17,13 @@ _switching = RLock()
 
 
 @contextmanager
-def switches(precision: Precision) -> Iterator[None]:
+def switches(precision: Precision, *, deterministic: bool = False) -> Iterator[None]:
     """Set PyTorch's switches for a precision within this block, and put them back after it.
 
     Float32 products are exact unless "tf32" is given, whatever the program chose by `set_float32_matmul_precision`: its
     "medium" makes a CPU with AMX multiply in bfloat16. PyTorch's own default rounds convolutions on a GPU to TF32.
-    cuDNN tries its algorithms on the first batch, except in "fp32", where every run has to give the same bits.
+    cuDNN tries its algorithms on the first batch, and may take another one in the next run. In "fp32" and with
+    `deterministic` it takes the same ones in every run, and only those that always give the same bits.
     """
     cudnn: Any = torch.backends.cudnn
     mkldnn: Any = torch.backends.mkldnn
@@ -40,7 +41,8 @@ def switches(precision: Precision) -> Iterator[None]:
     wanted += [
         (torch.backends.cuda.matmul, f"allow_{name}_reduced_precision_reduction", False) for name in ("fp16", "bf16")
     ]
-    wanted += [(cudnn, "benchmark", precision != "fp32"), (cudnn, "deterministic", precision == "fp32")]
+    fixed = deterministic or precision == "fp32"
+    wanted += [(cudnn, "benchmark", not fixed), (cudnn, "deterministic", fixed)]
     # One block at a time: the switches belong to the process, and another thread would put them back too early.
     with _switching:
         before = [getattr(place, name) for place, name, _ in wanted]

@@ -55,12 +55,24 @@ def why_unfused(device: torch.device) -> str:
 
 
 def network_on_gpu(
-    network: C3D, layers: Iterable[str], *, device: torch.device, precision: Precision, scaling: Scaling
+    network: C3D,
+    layers: Iterable[str],
+    *,
+    device: torch.device,
+    precision: Precision,
+    scaling: Scaling,
+    deterministic: bool = False,
 ) -> DeviceNetwork:
-    """The network with fused kernels where they run, else as PyTorch computes it."""
+    """The network with fused kernels where they run, else as PyTorch computes it.
+
+    deterministic: cuDNN computes alike in every run. The fused kernels always do: their tiles are fixed, and no two
+    threads add to one number.
+    """
     if not why_unfused(device):
-        return FusedNetwork(network, layers, device=device, precision=precision, scaling=scaling)
-    direct = DirectNetwork(network, layers, device=device, precision=precision)
+        return FusedNetwork(
+            network, layers, device=device, precision=precision, scaling=scaling, deterministic=deterministic
+        )
+    direct = DirectNetwork(network, layers, device=device, precision=precision, deterministic=deterministic)
     return lambda pixels, views: direct(scaling.apply(pixels, views))
 
 
@@ -80,13 +92,14 @@ class FusedNetwork:
         device: torch.device,
         precision: Precision,
         scaling: Scaling | None = None,
+        deterministic: bool = False,
     ) -> None:
         # Imported here, because Triton comes with PyTorch's CUDA builds only.
         from c3dvideo.inference.gpu import fused_kernels
 
         self._kernels = fused_kernels
         self.layers = network.check_layers(layers)
-        self.device, self.precision = device, precision
+        self.device, self.precision, self._deterministic = device, precision, deterministic
         self._scaling = scaling
         self._steps = network.steps[: max(map(network.steps.index, self.layers)) + 1]
         self._biases = {
@@ -112,7 +125,7 @@ class FusedNetwork:
         and pooling, were finite. uint8 clips are scaled by their view; float32 clips are network input already."""
         finite = torch.ones(len(clips), dtype=torch.uint8, device=self.device)
         found: dict[str, Tensor] = {}
-        with switches(self.precision):
+        with switches(self.precision, deterministic=self._deterministic):
             for name, x in self._walk(clips, view_index, finite):
                 if name in self.layers:
                     found[name] = x.float().contiguous()

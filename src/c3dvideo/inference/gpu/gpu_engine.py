@@ -23,12 +23,15 @@ from c3dvideo.network.c3d import C3D
 from c3dvideo.video.preprocess import View
 
 _MOST_CLIPS = 64
+_FIXED_CLIPS = 32  # of a deterministic engine, which must not look at how much memory is free
 
 
 class GpuEngine:
     """The `Engine` of one GPU. Arguments and attributes are those of `engine.make_engine`.
 
     `batch_clips` halves when the memory of the device runs out, with one warning; UsageError when one clip is too much.
+    deterministic: the same bits in every run on one kind of GPU. The number of clips per call is then fixed and never
+    halved, because another number could take other kernels.
     `busy_seconds` is what the batches that have been waited for took on the device, by its own clock.
     """
 
@@ -43,15 +46,19 @@ class GpuEngine:
         device: torch.device,
         precision: Precision,
         batch_clips: int | None = None,
+        deterministic: bool = False,
     ) -> None:
         self.layers, self.views, self.device, self.precision = tuple(layers), tuple(views), device, precision
+        self._deterministic = deterministic
         self.n_overflows, self.busy_seconds = 0, 0.0
         self._network = network
         self._scaling = Scaling.of(network, views, device)
         self._copies = HostCopies(device)
         self._networks = {precision: self._network_in(precision)}
         self._has_halved = False
-        self.batch_clips = batch_clips or fitting_batch(network, device, precision)
+        if batch_clips is None:
+            batch_clips = _FIXED_CLIPS if deterministic else fitting_batch(network, device, precision)
+        self.batch_clips = batch_clips
 
     def __call__(self, clips: Array, view_index: Array | None = None) -> Activations:
         """Float32 activations (N, ...) of uint8 clips (N, 3, T, H, W), by layer."""
@@ -88,12 +95,18 @@ class GpuEngine:
             "precision": self.precision,
             "batch_clips": self.batch_clips,
             "shares_overlap": False,
+            **({"deterministic": True} if self._deterministic else {}),
         }
 
     def _network_in(self, precision: Precision) -> DeviceNetwork:
         try:
             return network_on_gpu(
-                self._network, self.layers, device=self.device, precision=precision, scaling=self._scaling
+                self._network,
+                self.layers,
+                device=self.device,
+                precision=precision,
+                scaling=self._scaling,
+                deterministic=self._deterministic,
             )
         except torch.OutOfMemoryError as error:
             raise self._no_memory("the weights", precision) from error
@@ -160,6 +173,11 @@ class GpuEngine:
     def _halve_batch(self, error: torch.OutOfMemoryError) -> None:
         if self.batch_clips == 1:
             raise self._no_memory("one clip", self.precision) from error
+        if self._deterministic:
+            raise UsageError(
+                f"{self.device} has no memory for {self.batch_clips} clips per call in {self.precision}; choose a "
+                "smaller `batch_size=`, and the same one in every run whose features have to be equal to the bit"
+            ) from error
         before, self.batch_clips = self.batch_clips, self.batch_clips // 2
         torch.cuda.empty_cache()  # blocks of the larger batch have other sizes than the smaller one needs
         if not self._has_halved:
