@@ -79,7 +79,7 @@ def distil(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     **settings: Any,
 ) -> None:
-    """Teach C3D what an image network sees, on pictures and videos without labels.
+    """Train C3D to predict the features of an image network, on pictures and videos without labels.
 
     Pictures become clips of a moving camera, so that motion is learned along with appearance. To adapt the embedded
     weights to your own videos: c3dvideo distil --teacher efficientnet-lite2 --videos my_videos --out run

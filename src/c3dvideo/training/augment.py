@@ -99,7 +99,7 @@ def train_batch(
 
 def clip_generators(*, seed: int, epoch: int, positions: Iterable[int]) -> list[torch.Generator]:
     """One CPU generator per clip, seeded by its position in its epoch."""
-    # The last number tells these generators from the one that draws a clip's first frame.
+    # The last number separates these generators from the one that draws a clip's first frame.
     seeds = [int(np.random.SeedSequence((seed, epoch, position, 1)).generate_state(1)[0]) for position in positions]
     return [torch.Generator().manual_seed(one) for one in seeds]
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from c3dvideo.errors import TrainingError, WeightsError
+from c3dvideo.training.arithmetic import takes_gpu
 from c3dvideo.training.learner import Learner
 from c3dvideo.training.lightning_api import (
     Callback,
@@ -63,6 +64,8 @@ def fit(
             log_every_n_steps=10,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            # All batches have one shape, so that cuDNN's trial of its algorithms pays on a GPU.
+            benchmark=takes_gpu(accelerator) or None,
             enable_progress_bar=False,
             enable_model_summary=False,
             plugins=[WholeCheckpoints()],
