@@ -92,7 +92,7 @@ def _again(method: Callable[..., Result]) -> Callable[..., Result]:
             return method(self, *arguments, **options)
         except StoreError:
             self.forget()
-            self.refresh()
+            self._refresh_once()  # `refresh` itself is called again by this function
             if self._seen == before:
                 raise
             return method(self, *arguments, **options)
@@ -168,6 +168,9 @@ class Index:
     @_again
     def refresh(self) -> None:
         """Read what has changed since the last call."""
+        self._refresh_once()
+
+    def _refresh_once(self) -> None:
         with database(self.db):
             about = self._connection.open_table(ABOUT)
             if self._seen is None or about.version != self._seen[0]:
