@@ -3,10 +3,10 @@
     python -m benchmarks.duplicates shared/data/ucf7 --work /tmp/duplicates
 
 Copies of real videos are made in five ways with PyAV: encoded anew, scaled, cropped, cut at the start, and all of it at
-once. They lie among the originals of all other videos. The threshold is chosen on one half of the source videos, and
-precision and recall are reported for the other half. UCF101 names tell the source of a video (`_g08_`): several videos
-of one source show the same people and place, and some overlap. Pairs of one source other than a copy and its original
-are therefore neither right nor wrong; how many of them are reported is stated.
+once. They lie among the originals of all other videos. The threshold is chosen on one half of the source videos, as the
+smallest that reports no false pair, and precision and recall are reported for the other half. UCF101 names tell the
+source of a video (`_g08_`): several videos of one source show the same people and place, and some overlap. Pairs of one
+source other than a copy and its original are therefore neither right nor wrong; how many are reported is stated.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from c3dvideo.video.encode import write_video
 from c3dvideo.video.sources import find_sources
 
 ORIGINAL = "originals"
-THRESHOLDS = [round(0.4 + 0.02 * step, 2) for step in range(26)]
+THRESHOLDS = [round(0.5 + 0.01 * step, 2) for step in range(46)]
 N_COPIED = 60
 _SHORTEST = 32  # frames: two clips, so that a cut copy has one left
 _CUT_FRAMES = 5  # one second, and no multiple of a stride: no clip of a copy equals one of its original
@@ -89,14 +89,14 @@ def measure(videos: Path, work: Path, stride_frames: int) -> Iterator[Row]:
     index = Index.open(db)
     test_half = {name: position % 2 == 1 for position, name in enumerate(sources(index))}
     found = find_duplicates(index, threshold=min(THRESHOLDS))
-    # Of equally good thresholds the largest: it reports the fewest false pairs in a larger collection.
-    scores = {
-        threshold: (f1(outcome(index, found, copied, threshold, test_half, test=False)), threshold)
+    # A collection has far more pairs of different videos than copies: what counts is that none of them is reported.
+    chosen = next(
+        threshold
         for threshold in THRESHOLDS
-    }
-    chosen = max(THRESHOLDS, key=scores.__getitem__)
+        if not outcome(index, found, copied, threshold, test_half, test=False)["false pairs"]
+    )
     section = f"duplicates, stride {stride_frames}"
-    yield Row(section=section, name="threshold that is best on the other half", value=chosen, unit="score")
+    yield Row(section=section, name="no false pair in the other half from", value=chosen, unit="score")
     for threshold in dict.fromkeys([chosen, THRESHOLD]):
         for name, value in outcome(index, found, copied, threshold, test_half, test=True).items():
             yield Row(section=section, name=f"{name}, threshold {threshold:g}", value=value, unit=unit_of(name))
@@ -139,10 +139,6 @@ def outcome(
         "pairs of different sources": n_pairs,
         "reported pairs of one source": n_same_source,
     }
-
-
-def f1(values: dict[str, float]) -> float:
-    return 2 * values["precision"] * values["recall"] / (values["precision"] + values["recall"] or 1)
 
 
 def unit_of(name: str) -> str:

@@ -22,8 +22,8 @@ from c3dvideo.probing.descriptors import Array
 from c3dvideo.progress import progress
 from c3dvideo.search.index import Index
 
-THRESHOLD = 0.6
-"""Smallest mean score of aligned clips. Chosen on half of the measured videos; the other half is reported."""
+THRESHOLD = 0.7
+"""Smallest mean score of aligned clips: no false pair in the half of the measured videos that it was chosen on."""
 # Clips of less than the threshold vote too, because single clips of a duplicate may differ more than most.
 _VOTE_MARGIN = 0.15
 _MOST_VOTES = 50  # of one clip, so that a collection of equal clips needs no more memory than others
