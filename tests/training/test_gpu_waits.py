@@ -70,10 +70,18 @@ def fake_learner(**changes: Any) -> tuple[Learner, torch.optim.Optimizer]:
     learner.normalise = Normalise(1.0, torch.zeros(3, 1, 1, 1, device=GPU), torch.ones(3, 1, 1, 1, device=GPU))
     learner.first_input = (torch.zeros(()), [])  # the picture of the first input is drawn once per run
     optimizer = make_optimizer(network, settings)
+    batches: Any = SimpleNamespace(share=lambda number: (0, 4), n_clips=lambda number: 4)
     trainer: Any = SimpleNamespace(
-        global_rank=0, world_size=1, current_epoch=0, global_step=0, optimizers=[optimizer], logger=None, loggers=[]
+        global_rank=0,
+        world_size=1,
+        current_epoch=0,
+        global_step=0,
+        optimizers=[optimizer],
+        strategy=SimpleNamespace(reduce=lambda loss, reduce_op: loss),
+        logger=None,
+        loggers=[],
     )
-    learner._trainer = trainer
+    learner.batches, learner._trainer, learner._device = batches, trainer, GPU
     if learner.average is not None:
         learner.average._n_averaged = 3  # read from the device once, before the first update
     return learner, optimizer
