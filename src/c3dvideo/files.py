@@ -158,9 +158,12 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sweep_leftovers(folder: str | Path) -> None:
-    """Delete the temporary files that killed writers left under `folder`; only while nobody else writes there."""
-    for path in Path(folder).rglob(".*.tmp"):
+def sweep_leftovers(folder: str | Path, *, subfolders: bool = True) -> None:
+    """Delete the temporary files that killed writers left in `folder`; only while nobody else writes there.
+
+    subfolders: in everything below it, too.
+    """
+    for path in Path(folder).glob("**/.*.tmp" if subfolders else ".*.tmp"):
         if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name):
             with suppress(OSError):  # a read-only folder: leftovers do no harm
                 path.unlink()

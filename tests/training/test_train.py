@@ -27,7 +27,7 @@ from c3dvideo.training.folding import folded
 from c3dvideo.training.frames import load_frames
 from c3dvideo.training.initial import initial_network, scratch_profile
 from c3dvideo.training.optim import make_optimizer
-from c3dvideo.training.run_folder import check_state, load_state, save_state
+from c3dvideo.training.run_folder import check_state, held, load_state, save_state
 from c3dvideo.training.settings import TrainSettings, make_settings
 from c3dvideo.weights.load import load_weights
 
@@ -367,6 +367,15 @@ def test_a_folder_in_which_another_process_trains_is_refused(tmp_path: Path, vid
     ):
         training.train(videos, tmp_path / "run", **TINY)
     assert not (tmp_path / "run/recipe.json").exists()
+
+
+def test_what_a_killed_run_left_is_deleted_by_the_next(tmp_path: Path) -> None:
+    for folder in ("", "checkpoints", "weights", "frames"):
+        (tmp_path / "run" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / folder / ".0123456789abcdef.tmp").write_bytes(b"half a file")
+    with held(tmp_path / "run"):
+        left = [path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob(".*.tmp")]
+    assert left == ["frames/.0123456789abcdef.tmp"]  # other runs may share the cache
 
 
 def test_a_run_of_an_older_version_is_resumed(tmp_path: Path, videos: Dataset) -> None:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from c3dvideo.datasets.examples import Dataset
 from c3dvideo.errors import TrainingError, UsageError
-from c3dvideo.files import atomic_file, writing
+from c3dvideo.files import atomic_file, sweep_leftovers, writing
 from c3dvideo.reading import ForeignFile, parsing, read_json
 from c3dvideo.training.settings import TrainSettings
 
@@ -57,6 +57,9 @@ def held(out: Path) -> Iterator[None]:
             text = f"another process is training in {out}; wait for it, or choose another `out=`"
             raise UsageError(text) from taken
     try:
+        # What a killed run left. Not in the frame cache, which other runs may share.
+        for folder in (out, out / "checkpoints", out / "weights"):
+            sweep_leftovers(folder, subfolders=False)
         yield
     finally:
         lock.release()
