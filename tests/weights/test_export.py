@@ -84,12 +84,8 @@ def test_the_file_computes_what_pytorch_computes(to: ExportFormat, with_preproce
     assert checked.n_bytes > 4 * sum(p.numel() for name, p in network().named_parameters() if name < "fc7")
 
 
-@pytest.mark.parametrize(
-    "made",
-    [network(pool5="symmetric"), network(last_layer="out", pool5="floor")],
-    ids=["symmetric", "floor"],
-)
-def test_other_rules_of_pool5_and_the_last_layer_are_exported(made: C3D, tmp_path: Path) -> None:
+def test_other_rules_of_pool5_and_the_last_layer_are_exported(tmp_path: Path) -> None:
+    made = network(pool5="symmetric", last_layer="out")
     layers = ["pool5", "fc8", "prob"]
     file = export(made, tmp_path / "c3d.onnx", layers=layers)
     clips = np.random.default_rng(0).normal(0, 60, (1, 3, 16, 48, 48)).astype(np.float32)

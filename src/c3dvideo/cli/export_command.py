@@ -95,7 +95,7 @@ def _print_check(check: "ExportCheck") -> None:
 
     differences = Table("clips", "layer", "largest difference", "largest value", "relative L2", box=None)
     for one in check.differences:
-        numbers = (f"{one.largest:.2g}", f"{one.largest_value:.3g}", f"{one.relative:.2g}")
+        numbers = (f"{one.largest:.1e}", f"{one.largest_value:.2f}", f"{one.relative:.1e}")
         differences.add_row(one.clips, one.layer, *numbers)
     speeds = Table("computed by", "seconds per clip", "clips per second", box=None)
     for speed in check.speeds:
