@@ -65,8 +65,11 @@ def test_a_probe_gives_its_own_classes(tmp_path: Path, moving_square: Write, tin
 
 def test_a_broken_file_is_an_error(tmp_path: Path, tiny_network: C3D) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
-    with pytest.raises(VideoError, match=r"broken\.mp4"):
-        list(watch(tmp_path / "broken.mp4", weights=tiny_network))
+    for source in (tmp_path / "broken.mp4", f"file://{tmp_path}/broken.mp4"):
+        with pytest.raises(VideoError, match=r"broken\.mp4"):
+            list(watch(source, weights=tiny_network))
+    with pytest.raises(VideoError, match="not opened"):
+        list(watch("concat://a.mp4|b.mp4", weights=tiny_network))
 
 
 def test_it_ends_after_a_time_although_nothing_comes(tiny_network: C3D) -> None:

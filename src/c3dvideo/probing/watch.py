@@ -24,6 +24,8 @@ from c3dvideo.features.extractor import Extractor
 from c3dvideo.network.c3d import C3D
 from c3dvideo.probing.descriptors import clip_vectors, unit_rows
 from c3dvideo.probing.predict import check_probe
+from c3dvideo.storage import is_object
+from c3dvideo.video.access import check_url, is_url
 from c3dvideo.video.camera import LiveFrames, Window
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.decode import Video
@@ -129,8 +131,11 @@ def watch(
         "/dev/video0", or its number. stride_frames: frames between clips. smooth_seconds: time constant of the mean
         over time. stall_seconds: a source that sends nothing for so long is opened again, after growing waits.
     max_seconds: None never stops. summary: filled with counts and latencies.
-    Raises VideoError for a file that cannot be read, UsageError for arguments that do not fit.
+    Raises VideoError for a file that cannot be read and for a protocol that is not allowed, UsageError for arguments
+    that do not fit.
     """
+    if isinstance(source, str) and is_url(source) and not is_object(source):
+        check_url(source)  # here, because trying again will not help
     scorer = _load(probe)
     smooth = Smoother(smooth_seconds)
     extractor, plan = _extractor(weights, scorer, profile, device, precision, stride_frames, sampling_rate)

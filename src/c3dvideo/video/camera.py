@@ -218,7 +218,7 @@ def is_camera(source: str) -> bool:
 
 
 def _is_endless(source: str) -> bool:
-    return is_url(source) or is_camera(source)
+    return (is_url(source) and not source.lower().startswith("file:")) or is_camera(source)
 
 
 class _Pace:
