@@ -53,6 +53,11 @@ def test_a_missing_package_names_the_command_to_run(extra: str, monkeypatch: pyt
         ("h5py", "hdf5", "convert features --to activitynet --out out"),
         ("h5py", "hdf5", "convert features --to tall --merge --out out"),
         ("pyarrow", "parquet", "convert features --to parquet --out out"),
+        ("captum", "explain", "explain features --out out"),
+        ("matplotlib", "explain", "explain features --method filters --out out"),
+        ("ruptures", "segment", "segment features"),
+        ("matplotlib", "plots", "plot confusion features --out out/x.png"),
+        ("matplotlib", "plots", "plot timeline features --out out/x.svg"),
     ],
 )
 def test_a_command_reports_it_before_any_work(
