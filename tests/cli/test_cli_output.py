@@ -111,7 +111,7 @@ def test_an_error_of_the_operating_system_is_one_line(
         raise OSError(28, "No space left on device", str(tmp_path / "out"))
 
     monkeypatch.setattr("c3dvideo.doctor.examine", fail)
-    assert run("doctor") == (1, "", f"c3dvideo: {tmp_path / 'out'}: No space left on device\n")
+    assert run("doctor") == (1, "", f"c3dvideo: {tmp_path / 'out'}: the disk is full\n")
 
 
 def test_the_module_is_the_command() -> None:
