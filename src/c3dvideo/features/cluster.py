@@ -51,7 +51,7 @@ _FRUITLESS_PASSES = 3
 BLOCK_BYTES = 16 << 20
 """How much decoders pass on at a time: Ray Data holds two blocks per running task before it halts the task."""
 SECONDS_WITHOUT_ROWS = 900
-"""How long a pass may go without a row, counting the start of the actors, before it is given up."""
+"""How long a pass may go without a row, counting the start of the actors, before the run is given up."""
 _TABLES_AHEAD = 2
 _BATCH_BYTES = 256 << 20
 _CLIPS_ON_CPU = 8
@@ -187,8 +187,7 @@ class Cluster:
         Raises C3DVideoError when the actors cannot work, and StoreError when the features cannot be written.
         """
         kind: Literal["cpu", "cuda"] = "cuda" if extractor.device.type == "cuda" else "cpu"
-        pickled = np.frombuffer(pickle.dumps(extractor), np.uint8)
-        network = ray.put(pickled)
+        network = ray.put(np.frombuffer(pickle.dumps(extractor), np.uint8))
         collector = Collector(extractor, out=out, report=report)
         waiting, n_fruitless = list(sources), 0
         note(f"{extractor.title} on a Ray cluster, {self._pools(kind, workers)}")
@@ -196,28 +195,14 @@ class Cluster:
             while waiting and n_fruitless < _FRUITLESS_PASSES:
                 now, later = waiting[:VIDEOS_PER_PASS], waiting[VIDEOS_PER_PASS:]
                 dataset = _dataset(collector.begin(now), extractor, network, self._pools(kind, workers))
-                try:
-                    for table in _tables(dataset):
-                        for outcome in collector.take(table):
-                            writer.put(outcome)
-                except _Standstill:
-                    network = self._start_again(pickled)
+                for table in _tables(dataset):
+                    for outcome in collector.take(table):
+                        writer.put(outcome)
                 missing = collector.missing()
                 n_fruitless = n_fruitless + 1 if len(missing) == len(now) else 0
                 waiting = [*missing, *later]
         lost = f"the cluster lost the work on {len(waiting)} videos in {n_fruitless} passes"
         return [Share(collector.timings, collector.n_overflows)], (lost,) if waiting else ()
-
-    def _start_again(self, pickled: Any) -> Any:
-        """Connect anew, which ends all actors of this run, and store the network again."""
-        if not self._is_ours:
-            raise C3DVideoError(
-                f"the Ray cluster has returned nothing for {SECONDS_WITHOUT_ROWS} seconds; what was finished is kept, "
-                "the same call goes on from there after a new `ray.init`"
-            )
-        ray.shutdown()
-        self._connect()
-        return ray.put(pickled)
 
 
 def _quiet() -> None:
@@ -268,12 +253,11 @@ def _context() -> DataContext:
     return context
 
 
-class _Standstill(Exception):
-    """No row has arrived for too long, as when actors wait for machines that have left the cluster."""
-
-
 def _tables(dataset: Dataset) -> Iterator[Mapping[str, Any]]:
-    """The tables of a pass. Raises _Standstill, and C3DVideoError when Ray fails as a whole."""
+    """The tables of a pass. Raises C3DVideoError when Ray fails as a whole, or returns nothing for too long.
+
+    It waits without end when actors are to be started again on machines that have left the cluster.
+    """
     tables: queue.Queue[Mapping[str, Any] | Exception | None] = queue.Queue(_TABLES_AHEAD)
     stopping = threading.Event()
 
@@ -304,7 +288,10 @@ def _tables(dataset: Dataset) -> Iterator[Mapping[str, Any]]:
                 ) from table
             yield table
     except queue.Empty:
-        raise _Standstill from None
+        raise C3DVideoError(
+            f"the Ray cluster has returned nothing for {SECONDS_WITHOUT_ROWS} seconds, as when machines have left it; "
+            "what was finished is kept, the same command goes on with the machines that are there"
+        ) from None
     finally:
         stopping.set()
 

@@ -7,6 +7,7 @@ The settings that decide the numbers (weights, profile, layers, clip plan, crops
 fingerprint; a folder never mixes two. Several runs may work on one folder at once: each video is done by one of them.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -216,6 +217,8 @@ def extract(
 
 
 def _connect(address: str) -> "Cluster":
+    # Ray reads this when it is imported: a thread that outlives a connection must not start another Ray by itself.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     from c3dvideo.features.cluster import Cluster  # imports Ray, which only this needs
 
     return Cluster(address)
