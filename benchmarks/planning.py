@@ -86,7 +86,7 @@ def _turns(setting: Setting, n_turns: int) -> Iterator[dict[str, float]]:
 
         def predicted() -> float:
             sample = measure(extractor, find_sources([videos]), seconds=3.0)
-            machine = machine_of(extractor, other_threads=sample.other_threads)
+            machine = machine_of(extractor, free_cores=sample.free_cores)
             return whole_run(loads, 1.0, sample.rates, machine)[1]
 
         before = predicted()

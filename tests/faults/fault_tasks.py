@@ -69,8 +69,8 @@ def _train(inputs: Path, out: Path) -> None:
 
 
 def _pretrain(inputs: Path, out: Path) -> None:
-    from c3dvideo.training.pretraining import PretrainSettings
     from c3dvideo.training.pretraining.pretraining_run import pretrain
+    from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
 
     steps = {"still_steps": 2, "n_steps": 2, "batch_size": 2, "crop": 32}
     clips = {"filter_clips": 2, "fc_clips": 4, "everyday_clips": 2, "n_directions": 4}

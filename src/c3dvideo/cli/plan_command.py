@@ -94,9 +94,7 @@ def _print(found: "Plan") -> None:
     per_batch = rates.batch + rates.clip * batch
     typer.echo(
         f"measured     a decoder {1 / rates.frame:,.0f} frames/s, the network {batch / per_batch:,.1f} clips/s, "
-        f"{1000 * rates.write:.1f} ms to write a file"
-        + f"; other programs keep {found.machine.other_threads:.1f} threads busy"
-        * (found.machine.other_threads > 0)
+        f"{1000 * rates.write:.1f} ms to write a file" + _busy(found.machine.free_cores, found.machine.cores)
     )
     typer.echo(
         f"whole run    {_duration(found.seconds)} with {found.machine.n_decoders} decoders on {found.device}; "
@@ -114,6 +112,11 @@ def _print(found: "Plan") -> None:
             f"{row.n_videos:>11,}  {row.kind:<14} {row.n_machines:>6,} {row.hours:>10,.1f} {row.device_hours:>13,.0f} "
             f"{_size(row.stored_tb * 1e12):>9}  {row.bottleneck}"
         )
+
+
+def _busy(free: float | None, cores: int) -> str:
+    """What other programs left of the cores, where it is less than all of them."""
+    return "" if free is None or free >= cores else f"; other programs leave {free:.1f} of {cores} cores"
 
 
 def _duration(seconds: float) -> str:

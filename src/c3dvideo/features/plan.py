@@ -9,9 +9,11 @@ writer with their features. `simulation` makes a whole run of them, and `plan_sc
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -41,7 +43,7 @@ MOST_OPENED = 2_000
 MOST_SIMULATED = 300
 """Videos in the simulation; a longer run is one of these repeated."""
 PCA_DIMENSIONS = 500
-_ALONE = 0.97  # of a core: a thread that gets more of it has the core to itself
+_ALONE = 0.95  # of the cores: whoever gets more of them has them alone
 _FILE_BYTES = 2_000  # of a feature file, beside its arrays: names, metadata, starts
 
 
@@ -118,7 +120,7 @@ def make_plan(
     note(f"measuring for about {sample_seconds:.0f} seconds with {extractor}")
     sample = measure(extractor, chosen, seconds=sample_seconds)
     loads = [_load(extractor, length.n_frames) for length in lengths] or sample.loads
-    machine = machine_of(extractor, other_threads=sample.other_threads)
+    machine = machine_of(extractor, free_cores=sample.free_cores)
     factor = len(sources) / len(loads)
     simulated, seconds = whole_run(loads, factor, sample.rates, machine)
     n_clips = round(factor * sum(load.n_clips for load in loads))
@@ -157,11 +159,11 @@ def make_plan(
 class Sample:
     """What was measured: the rates, what the sample videos held, and the numbers per clip of every layer.
 
-    other_threads: how busy other programs kept the machine meanwhile. The rates are those without them.
+    free_cores: what other programs left of the cores meanwhile. The rates are those without them.
     """
 
     rates: Rates
-    other_threads: float
+    free_cores: float
     loads: list[Load]
     widths: dict[str, int]
 
@@ -172,11 +174,13 @@ def measure(extractor: Extractor, sources: Sequence[Source], *, seconds: float) 
     A third of the time is the decoder's, the rest the network's; the files go into a temporary folder.
     """
     extractor.engine.submit(_noise(extractor, 1))()  # whatever is built on first use
+    before = free_cores(extractor.workers + torch.get_num_threads())
     decoded = _decode(extractor, sources, seconds=seconds / 3)
     times = _network(extractor, decoded, seconds=2 * seconds / 3)
     outcome = _one_video(extractor, sources[: decoded.n_videos])
-    other = _other_threads(decoded.share)
-    here = machine_of(extractor, other_threads=other)
+    n_threads = extractor.workers + torch.get_num_threads()
+    free = fmean((before, free_cores(n_threads)))
+    here = machine_of(extractor, free_cores=free)
     batch, clip = (each * here.speed(here.network_threads) for each in times)
     widths = {name: int(np.prod(array.shape[1:])) for name, array in outcome.layers.items()}
     rates = Rates(
@@ -187,15 +191,31 @@ def measure(extractor: Extractor, sources: Sequence[Source], *, seconds: float) 
         write=_write(extractor, outcome),
         start=decoded.start,
     )
-    return Sample(rates=rates, other_threads=other, loads=decoded.loads, widths=widths)
+    return Sample(rates=rates, free_cores=free, loads=decoded.loads, widths=widths)
 
 
-def _other_threads(share: float) -> float:
-    """How many threads of other programs leave a single thread of this one `share` of a core."""
-    return 0.0 if share > _ALONE else n_cores() / share - 1
+def free_cores(n_threads: int, *, seconds: float = 0.4) -> float:
+    """Cores that `n_threads` busy threads of this program get together, at most all of them.
+
+    Threads and not their sum: a system that shares the cores among programs gives a program with more threads no more.
+    """
+    block, deadline = bytes(1 << 20), time.perf_counter() + seconds
+    used, started = time.process_time(), time.perf_counter()
+
+    def work() -> None:
+        while time.perf_counter() < deadline:
+            sha256(block)  # without Python's lock
+
+    threads = [threading.Thread(target=work) for _ in range(max(n_threads, n_cores()))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = (time.process_time() - used) / (time.perf_counter() - started)
+    return float(n_cores()) if found > _ALONE * n_cores() else found
 
 
-def machine_of(extractor: Extractor, *, other_threads: float = 0.0) -> Machine:
+def machine_of(extractor: Extractor, *, free_cores: float | None = None) -> Machine:
     """This machine, as the simulation sees it."""
     return Machine(
         cores=n_cores(),
@@ -203,7 +223,7 @@ def machine_of(extractor: Extractor, *, other_threads: float = 0.0) -> Machine:
         n_slots=extractor.n_slots,
         batch_clips=max(1, extractor.engine.batch_clips // len(extractor.views)),
         network_threads=torch.get_num_threads() if extractor.device.type == "cpu" else 0,
-        other_threads=other_threads,
+        free_cores=free_cores,
     )
 
 

@@ -83,7 +83,7 @@ def many_machines(
 
 def _kinds(rates: Rates, machine: Machine) -> list[tuple[str, Machine, Rates]]:
     """This machine without other programs, and an H100 beside 16 cores, where it was measured, and beside more."""
-    kinds = [("this machine", replace(machine, other_threads=0.0), rates)]
+    kinds = [("this machine", replace(machine, free_cores=None), rates)]
     per_batch = H100_BATCH / H100_CLIPS_PER_SECOND
     on_gpu = replace(rates, frame=1 / H100_DECODER_FRAMES_PER_SECOND, batch=per_batch, clip=0.0)
     for cores in CORES_PER_GPU:

@@ -4,8 +4,8 @@
     found.seconds, found.bottleneck                 # 12.8, "decoders"
 
 Every part is a process that computes, waits for a slot or a clip, or waits for another part. Computing parts share the
-cores: with more running threads than cores, those of other programs included, each gets an equal part of them. simpy
-has no resource of this kind, which is what decides the rate of a machine whose network runs on the cores that decode.
+cores that other programs leave: with more running threads than such cores, each gets an equal part. simpy has no
+resource of this kind, which is what decides the rate of a machine whose network runs on the cores that decode.
 """
 
 import heapq
@@ -47,7 +47,7 @@ class Rates:
 class Machine:
     """What computes. network_threads: cores that the network takes while it computes; 0 for a GPU.
 
-    other_threads: threads of other programs that compute all the time, at the priority of this one.
+    free_cores: cores that this program gets when it asks for all of them; fewer than `cores` when others compute.
     """
 
     cores: int
@@ -55,7 +55,7 @@ class Machine:
     n_slots: int
     batch_clips: int
     network_threads: int
-    other_threads: float = 0.0
+    free_cores: float | None = None
 
     def speed(self, threads: float) -> float:
         """What a thread gets of a core when `threads` of this program compute at the same time.
@@ -63,7 +63,8 @@ class Machine:
         >>> Machine(cores=2, n_decoders=1, n_slots=16, batch_clips=8, network_threads=2).speed(3)
         0.6666666666666666
         """
-        return min(1.0, self.cores / (threads + self.other_threads)) if threads else 1.0
+        free = self.cores if self.free_cores is None else self.free_cores
+        return min(1.0, free / threads) if threads else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
