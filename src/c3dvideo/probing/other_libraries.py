@@ -10,6 +10,7 @@ layer, and with predictions `label` and `score` of the clip, `video_label` and `
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,12 +131,13 @@ def to_fiftyone(
 ) -> "fiftyone.Dataset":
     """A new FiftyOne dataset: a sample per video, its clips as temporal detections that carry their vectors.
 
-    name: of the dataset, which must not exist yet. Raises UsageError when it does, MissingExtraError without FiftyOne.
+    name: of the dataset, which must not exist yet. Raises UsageError when it does, and without FiftyOne.
 
     >>> dataset = to_fiftyone("features", "my_videos")  # doctest: +SKIP
     >>> fiftyone.launch_app(dataset)  # doctest: +SKIP
     """
-    require_extra("fiftyone")
+    if find_spec("fiftyone") is None:
+        raise UsageError("FiftyOne is not installed; run: pip install fiftyone")
     import fiftyone
 
     if fiftyone.dataset_exists(name):
