@@ -131,7 +131,7 @@ def rows_of(table: Mapping[str, Any]) -> Iterator[Row]:
 
 def unpickled(content: Any) -> Any:
     """What another process of this run has pickled, as Ray itself does with all that its processes send each other."""
-    return pickle.loads(content)  # noqa: S301
+    return pickle.loads(content)  # noqa: S301 - from a process of this run
 
 
 class DecodeStage:
