@@ -65,6 +65,15 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
         y_label="accuracy",
         log_x=True,
     ),
+    "training": lambda path: plots.draw_curves(
+        path,
+        {"validation accuracy": (range(40), RANDOM.random(40).tolist())},
+        x_label="epoch",
+        y_label="validation accuracy",
+        below={name: (range(40), (5 * RANDOM.random(40)).tolist()) for name in ("training loss", "validation loss")},
+        below_label="loss",
+        title="a run",
+    ),
     "roc": lambda path: plots.draw_roc(path, {"ours, area under the curve 0.783": ([0, 0.2, 1], [0, 0.9, 1])}),
     "grid": lambda path: plots.draw_grid(
         path,

@@ -137,15 +137,24 @@ def draw_curves(
     references: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     levels: Mapping[str, float] | None = None,
     log_x: bool = False,
+    below: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    below_label: str = "",
 ) -> None:
-    """Draw named curves (x, y); references: published results as hollow points. levels: horizontal lines."""
-    n_entries = len(curves) + len(references or {}) + len(levels or {})
-    figure, axes = _figure(280 + _ROW * n_entries, title)
-    for index, (name, (x, y)) in enumerate(curves.items()):
-        colour, marker = class_style(index)
-        every = max(1, len(x) // 12)
-        line = _LINES[index // len(_COLOURS) % len(_LINES)]
-        axes.plot(x, y, color=colour, linestyle=line, marker=marker, markersize=4, markevery=every, label=name)
+    """Draw named curves (x, y); references: published results as hollow points. levels: horizontal lines.
+
+    below: curves of another quantity, on axes of their own under the first, with the same x.
+    """
+    n_entries = len(curves) + len(references or {}) + len(levels or {}) + len(below or {})
+    figure = _blank(280 + 180 * bool(below) + _ROW * n_entries, title)
+    axes, *others = figure.subplots(1 + bool(below), 1, squeeze=False, sharex=True).flat
+    for panel, group, first, label in (
+        (axes, curves, 0, y_label),
+        *((each, below or {}, len(curves), below_label) for each in others),
+    ):
+        _clean(panel)
+        _draw_lines(panel, group, first)
+        panel.set_ylabel(label, fontsize=TEXT)
+        panel.grid(axis="y", color=FAINT, linewidth=0.5)
     for marker, (name, (x, y)) in zip("sD^vP*" * 9, (references or {}).items(), strict=False):
         axes.plot(x, y, marker, color=SECOND, markerfacecolor="none", label=name)
     for line, (name, level) in zip(("--", ":", "-.") * 9, (levels or {}).items(), strict=False):
@@ -155,9 +164,12 @@ def draw_curves(
         ticks = _apart([value for x, _ in [*curves.values(), *(references or {}).values()] for value in x])
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-    _name_axes(axes, x_label, y_label)
-    axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    _legend_below(figure, axes)
+    (others or [axes])[-1].set_xlabel(x_label, fontsize=TEXT)
+    handles, names = zip(
+        *(pair for panel in (axes, *others) for pair in zip(*panel.get_legend_handles_labels(), strict=True)),
+        strict=True,
+    )
+    _legend_below(figure, axes, handles, names)
     _save(figure, path)
 
 
@@ -275,6 +287,15 @@ def _clean(axes: "Axes") -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=SMALL)
+
+
+def _draw_lines(axes: "Axes", curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], first: int) -> None:
+    """Draw curves in the styles from number `first` on."""
+    for index, (name, (x, y)) in enumerate(curves.items(), start=first):
+        colour, marker = class_style(index)
+        every = max(1, len(x) // 12)
+        line = _LINES[index // len(_COLOURS) % len(_LINES)]
+        axes.plot(x, y, color=colour, linestyle=line, marker=marker, markersize=4, markevery=every, label=name)
 
 
 def _name_axes(axes: "Axes", x_label: str, y_label: str) -> None:

@@ -83,8 +83,8 @@ def test_training_shows_one_run_in_full_and_several_side_by_side(tmp_path: Path,
         for name in ("first", "second")
     ]
     assert plots.plot_training(runs[:1], "x.png") == 2
-    assert drawn["curves"][0][0] == {
-        "validation accuracy": ([0, 1], [0.3, 0.5]),
+    assert drawn["curves"][0][0] == {"validation accuracy": ([0, 1], [0.3, 0.5])}
+    assert drawn["curves"][1]["below"] == {
         "training loss": ([0, 1], [1.2, 0.9]),
         "validation loss": ([0, 1], [1.1, 1.0]),
     }
@@ -181,6 +181,12 @@ def test_a_file_of_something_else_is_refused_by_name(function: str, name: str, c
     with pytest.raises(C3DVideoError, match=name):
         getattr(plots, function)(path, tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
+
+
+def test_a_log_without_accuracies_is_refused(tmp_path: Path) -> None:
+    log = table(tmp_path / "log.csv", [["epoch", "val_accuracy", "train_loss"], [0, "", 1.5], [1, "", ""]])
+    with pytest.raises(UsageError, match=r"log\.csv has epochs without"):
+        plots.plot_training([log], tmp_path / "x.png")
 
 
 def test_a_folder_without_a_report_is_refused(tmp_path: Path) -> None:

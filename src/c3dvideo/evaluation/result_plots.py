@@ -107,8 +107,13 @@ def plot_training(sources: Sequence[str | Path], out: str | Path, *, title: str 
             if None not in values:
                 shown = column.replace("_", " ").replace("val ", "validation ").replace("train ", "training ")
                 curves[shown if len(sources) == 1 else str(source)] = (epochs, values)  # type: ignore[assignment]
-    label = "validation accuracy" if len(sources) > 1 else "accuracy and loss"
-    draw_curves(out, curves, x_label="epoch", y_label=label, title=title)
+    losses = {name: curve for name, curve in curves.items() if len(sources) == 1 and name.endswith(" loss")}
+    accuracies = {name: curve for name, curve in curves.items() if name not in losses}
+    if not accuracies:
+        raise UsageError(f"{sources[0]} has epochs without a validation accuracy; expected one per row")
+    draw_curves(
+        out, accuracies, x_label="epoch", y_label="validation accuracy", title=title, below=losses, below_label="loss"
+    )
     return n_rows
 
 
