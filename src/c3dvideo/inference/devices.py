@@ -59,7 +59,10 @@ def choose_engine(
             raise UsageError(f"engine 'onnx' runs on the CPU, in fp32 or int8, not on {device} in {precision}")
         return "onnx"
     if precision == "int8":
-        raise UsageError("precision 'int8' is that of exported files, which engine 'onnx' runs; take another engine's")
+        raise UsageError(
+            "precision 'int8' is that of exported files, which engine 'onnx' runs; the other precisions are fp32, "
+            "tf32, bf16 and fp16"
+        )
     if precision == "tf32" and device.type != "cuda":
         raise UsageError("precision 'tf32' is a mode of NVIDIA GPUs; take 'fp32' on the CPU")
     # Winograd multiplies sums and differences of inputs, which lose digits in 16 bits. On a GPU, multiplications cost
