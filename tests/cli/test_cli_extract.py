@@ -198,7 +198,7 @@ def test_features_of_the_default_weights_come_with_a_word_of_caution(here: Path,
     code, _, err = run("extract", "videos/a.mp4", "--out", "out", "--device", "cpu")
     assert code == 0
     assert err.splitlines()[0].startswith(
-        "these features come from the default weights, which were trained on generated "
+        "these features come from the default weights, which were trained on still pictures "
     )
     assert err.splitlines()[0].endswith("for the 4,096 of the paper extract with `--weights sports1m`")
 
