@@ -24,7 +24,7 @@ demo: install  ## from generated videos to a working classifier, offline
 	$(BIN)/c3dvideo demo --out demo
 
 test: install  ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: install  ## style, types and import direction
 	$(BIN)/ruff check .

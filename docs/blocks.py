@@ -25,11 +25,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 _NEEDS_BASH = re.compile(r"[|<>$;&*`]")
+_SHELL = frozenset({"|", ">", ">>", "<", "2>", "&&", "||", ";", "&"})
+"""Where the words of a command end and those of the shell begin."""
 _FENCE = re.compile(r"^```(\w*)$")
 _MARK = re.compile(r"^<!-- (exit|not run): (.+) -->$")
 _EMPTY = "<!-- in an empty folder -->"
@@ -147,7 +150,7 @@ def check_options(block: Block) -> None:
     for line in block.code.replace("\\\n", " ").splitlines():
         if not line.startswith("c3dvideo "):
             continue
-        words = shlex.split(line, comments=True)
+        words = list(takewhile(lambda word: word not in _SHELL, shlex.split(line, comments=True)))
         command: Any = get_command(app)
         for place, word in enumerate(words[1:], start=2):
             command = command.commands[word]
