@@ -70,9 +70,20 @@ def is_running(pid: int) -> bool:
     return status.exists() and status.read_text().rpartition(") ")[2][0] != "Z"
 
 
+_OTHERS: set[int] = set()
+
+
 def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+    """The processes that a process has started, without those that were there before the test."""
+    found = [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+    return [child for child in found if child not in _OTHERS]
+
+
+@pytest.fixture(autouse=True)
+def processes_of_other_tests() -> None:
+    """Remember what runs already: test files in the same process may leave helpers, such as a resource tracker."""
+    _OTHERS.clear()
+    _OTHERS.update(children(os.getpid()))
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:

@@ -38,7 +38,9 @@ class ClipDataModule(LightningDataModule):
 
     >>> from c3dvideo import PROFILES
     >>> from c3dvideo.datasets.read import read_dataset
-    >>> data = ClipDataModule("my_videos/split.csv", profile=PROFILES["caffe_channel_mean"], batch_size=4)
+    >>> from c3dvideo.datasets.splits import split_by_group
+    >>> videos = split_by_group(read_dataset("my_videos/labels.csv"), fractions={"test": 0.4})
+    >>> data = ClipDataModule(videos, profile=PROFILES["caffe_channel_mean"], batch_size=4)
     >>> data.setup("test")
     >>> inputs, targets = next(iter(data.test_dataloader()))
     >>> inputs.shape, len(data.classes)
