@@ -114,12 +114,11 @@ def _videos(names: Array, starts: Array, ends: Array) -> list[_Video]:
 
 def _exact(index: Index, videos: list[_Video]) -> Iterator[DuplicatePair]:
     """Pairs of the same file content, or of the same vectors."""
-    vectors = index.clips().vectors
+    vectors, contents = index.clips().vectors, index.contents()
     groups: dict[str, list[_Video]] = defaultdict(list)
     for video in videos:
         groups[hashlib.sha256(vectors[video.rows].tobytes()).hexdigest()].append(video)
-        content = index.stored(video.name)["content_sha256"]
-        if content is not None:
+        if (content := contents[video.name]) is not None:
             groups[f"content {content}"].append(video)
     pairs = {(a.name, b.name): (a, b) for group in groups.values() for a, b in combinations(group, 2)}
     for (first, second), (a, b) in sorted(pairs.items()):

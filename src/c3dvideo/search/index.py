@@ -41,6 +41,7 @@ Result = TypeVar("Result")
 
 _FEW_ROWS = 1000
 
+_COLUMNS: Mapping[VectorKind, str] = {"features": "vector", "directions": "direction"}
 _SPANS = ("part", "position", "start_seconds", "end_seconds", "label")
 
 
@@ -59,7 +60,8 @@ class IndexedVideo:
 class ClipTable:
     """Clips of an index as arrays of one length, in the order of videos and time.
 
-    video: str (n,). start_seconds, end_seconds: float64 (n,). label: str or None (n,). vectors: float32 (n, D).
+    video: str (n,). start_seconds, end_seconds: float64 (n,). label: str or None (n,). vectors: float32 (n, D), or
+    (n, 0) where they were not read.
     """
 
     video: Array
@@ -209,28 +211,28 @@ class Index:
             raise UsageError(f"{self.db} has no video {video!r}; {hint}")
         return self._rows[video]
 
-    def with_content(self, content_sha256: str | None) -> list[str]:
-        """The videos whose file had this content when it was extracted, sorted by name."""
+    def contents(self) -> dict[str, str | None]:
+        """The sha256 of every video's file when it was extracted, None where none is recorded; sorted by name."""
         self.refresh()
-        known = content_sha256 is not None
-        return [name for name, row in self._rows.items() if known and row["content_sha256"] == content_sha256]
+        return {name: row["content_sha256"] for name, row in self._rows.items()}
 
     def __contains__(self, video: object) -> bool:
         self.refresh()
         return video in self._rows
 
     @_again
-    def clips(self, video: str | None = None, *, vectors: VectorKind = "features") -> ClipTable:
+    def clips(self, video: str | None = None, *, vectors: VectorKind | None = "features") -> ClipTable:
         """The clips of one video, or of all.
 
-        vectors: "features" as they are stored, float32 (n, D); "directions" as they are compared, float32 (n, K).
-        Raises UsageError for a video that is not in the index.
+        vectors: "features" as they are stored, float32 (n, D); "directions" as they are compared, float32 (n, K); None
+        reads none. Raises UsageError for a video that is not in the index.
         """
-        names = list(self._rows) if video is None else [video]
-        parts = {self.stored(name)["part"]: name for name in names}
-        column = "vector" if vectors == "features" else "direction"
+        self.refresh()
+        rows = self._rows if video is None else {video: self.stored(video)}
+        parts = {row["part"]: name for name, row in rows.items()}
+        columns = [] if vectors is None else [_COLUMNS[vectors]]
         with database(self.db):
-            query = self.clip_rows.search().select([*_SPANS, column])
+            query = self.clip_rows.search().select([*_SPANS, *columns])
             if video is not None:
                 query = query.where(among("part", parts))
             table = query.limit(None).to_arrow()
@@ -239,7 +241,7 @@ class Index:
             ranks = np.fromiter((rank.get(name, -1) for name in part), np.int64, len(part))
             order = np.lexsort((position, ranks))
             order = order[ranks[order] >= 0]  # rows that no video refers to: a writer was killed, or is at work
-            matrix = matrix_of(table[column])[order]
+            matrix = matrix_of(table[columns[0]])[order] if columns else np.zeros((len(order), 0), np.float32)
             starts, ends = (table[name].to_numpy()[order] for name in ("start_seconds", "end_seconds"))
             labels = table["label"].take(order).to_pylist()
         found = [parts[name] for name in part[order]]
@@ -249,7 +251,7 @@ class Index:
     def video_vectors(self, *, vectors: VectorKind = "features") -> Array:
         """The descriptor of every video, in the order of `videos()`: float32 (n, D), or (n, K) as they are compared."""
         self.refresh()
-        column = "vector" if vectors == "features" else "direction"
+        column = _COLUMNS[vectors]
         with database(self.db):
             table = self.video_rows.search().select(["part", column]).limit(None).to_arrow()
             row = {part: number for number, part in enumerate(table["part"].to_pylist())}

@@ -65,10 +65,7 @@ def search(
     if top < 1:
         raise UsageError(f"`top={top}` matches were wanted; expected 1 or more")
     positive = ([] if query is None else [query]) + list(like)
-    direction = _mean_direction(index, positive)
-    if unlike:
-        direction = direction - _UNLIKE_WEIGHT * _mean_direction(index, list(unlike))
-    direction = unit_rows(direction[None])[0].astype(np.float32)
+    direction = combine(_directions(index, positive), _directions(index, unlike))
     named = [parse_id(index, text)[0] for text in [*positive, *unlike] if isinstance(text, str)]
     found = index.search_direction(
         direction, top=top, kind=kind, exclude_videos=set(named) if exclude_same_video else set()
@@ -77,6 +74,15 @@ def search(
         Match(near.video, near.start_seconds, near.end_seconds, near.score, index.space.percentile(near.score, kind))
         for near in found
     ]
+
+
+def combine(like: Array, unlike: Array) -> Array:
+    """One direction float32 (K,): the mean of `like` (n, K), minus half the mean of `unlike` (m, K) if it has rows."""
+    direction = like.mean(axis=0)
+    if len(unlike):
+        direction = direction - _UNLIKE_WEIGHT * unlike.mean(axis=0)
+    combined: Array = unit_rows(direction[None])[0].astype(np.float32)
+    return combined
 
 
 def parse_id(index: Index, text: str) -> tuple[str, float | None]:
@@ -119,7 +125,7 @@ def find_query(
             return path + suffix
         if path in index:
             note(f"the file {path} differs from the video of that name in the index; its features are computed")
-        elif same := index.with_content(content):
+        elif content is not None and (same := [name for name, known in index.contents().items() if known == content]):
             note(f"{path} is {same[0]!r} in the index")
             return stored_vector(index, same[0] + suffix)
     return query_vector(index, path, seconds=seconds, weights=weights, device=device)
@@ -214,13 +220,13 @@ def index_extractor(index: Index, weights: Any = None, *, device: str = "auto") 
     return extractor
 
 
-def _mean_direction(index: Index, items: Sequence[Query]) -> Array:
+def _directions(index: Index, items: Sequence[Query]) -> Array:
+    """The direction of every item, float32 (n, K)."""
     vectors = [stored_vector(index, item) if isinstance(item, str) else np.asarray(item, np.float32) for item in items]
     for vector in vectors:
         if vector.shape != (index.dimensions,):
             raise UsageError(f"the query has the shape {vector.shape}; {index.db} holds vectors ({index.dimensions},)")
-    mean: Array = index.space.directions(np.stack(vectors)).mean(axis=0)
-    return mean
+    return index.space.directions(np.reshape(vectors, (len(vectors), index.dimensions)))
 
 
 def _chosen(vectors: Array, starts: Array, ends: Array, seconds: float | None, name: str) -> Array:

@@ -14,6 +14,7 @@ from c3dvideo.choices import SearchKind
 from c3dvideo.errors import UsageError
 from c3dvideo.probing.descriptors import unit_rows
 from c3dvideo.search.index import Neighbour
+from c3dvideo.search.query import combine
 from c3dvideo.web.answers import ClipSpan, Comparison, Found, Moment
 from c3dvideo.web.site_parts import Site
 from c3dvideo.web.uploads import PREFIX
@@ -21,7 +22,6 @@ from c3dvideo.web.video_names import shown, video_id
 from c3dvideo.web.web_collection import Array, shown_times
 
 _MOST_COMPARED = 240
-_UNLIKE_WEIGHT = 0.5
 
 
 class Finder:
@@ -41,12 +41,8 @@ class Finder:
             raise UsageError("a search needs at least one clip or video to be like")
         collection = self._site.collection
         with collection.lock:
-            towards = [self._direction(moment) for moment in like]
-            away = [self._direction(moment) for moment in unlike]
-            direction = np.mean(towards, axis=0)
-            if away:
-                direction = direction - _UNLIKE_WEIGHT * np.mean(away, axis=0)
-            direction = unit_rows(direction[None])[0].astype(np.float32)
+            towards, away = (np.array([self._direction(moment) for moment in part]) for part in (like, unlike))
+            direction = combine(towards, away)
             now = collection.now()
             own = {now.video(moment.id).name for moment in like if not moment.id.startswith(PREFIX)}
             found = collection.index.search_direction(

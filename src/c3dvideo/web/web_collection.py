@@ -144,7 +144,7 @@ class Collection:
 
 def _snapshot(index: Index, version: str) -> Snapshot:
     """The table of all clips without its vectors; the index sorts it by video and time."""
-    table = index.clips(vectors="directions")
+    table = index.clips(vectors=None)
     names = table.video.tolist()
     starts, ends = table.start_seconds.astype(np.float64), table.end_seconds.astype(np.float64)
     labels = tuple(label or "" for label in table.label.tolist())
