@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from c3dvideo.files import cache_folder, os_reason
+from c3dvideo.files import cache_folder, file_sha256, os_reason
 
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
 COMPILE_SECONDS = 60  # the package's libraries take 1 to 6; waiting for another process that compiles counts too
@@ -73,7 +73,7 @@ def is_intact(path: Path) -> bool:
         with _record_path(path).open("rb") as file:
             recorded = json.loads(file.read(_LONGEST_RECORD_BYTES))
         # The size first: it costs nothing, and most damage is a file that was cut short.
-        return bool(recorded["size"] == path.stat().st_size and recorded["sha256"] == _sha256(path))
+        return bool(recorded["size"] == path.stat().st_size and recorded["sha256"] == file_sha256(path))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return False
 
@@ -87,7 +87,7 @@ def build(path: Path, *sources: Path, seconds: float = COMPILE_SECONDS) -> None:
         fresh, record = Path(folder) / path.name, Path(folder) / "record.json"
         files = [str(source) for source in sources if source.suffix != ".h"]
         _compile([compiler() or "c++", *FLAGS, "-o", str(fresh), *files], Path(folder) / "messages", seconds)
-        record.write_text(json.dumps({"size": fresh.stat().st_size, "sha256": _sha256(fresh)}), encoding="ascii")
+        record.write_text(json.dumps({"size": fresh.stat().st_size, "sha256": file_sha256(fresh)}), encoding="ascii")
         # Two renames cannot be one. A process that is killed between them leaves a library that differs from its
         # record, which the next process builds again.
         fresh.replace(path)
@@ -184,11 +184,6 @@ def _record_path(path: Path) -> Path:
 
 def _folder_prefix(path: Path) -> str:
     return f".{path.stem}-"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _processor_features() -> str:

@@ -285,8 +285,7 @@ def predict(
     else:
         for prediction in outcome.predictions:
             _print_prediction(prediction)
-    _list_failures(outcome.failures)
-    _end(outcome.failures)
+    end_with_failures(outcome.failures)
 
 
 def _given(**values: Any) -> dict[str, Any]:

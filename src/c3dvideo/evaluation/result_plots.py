@@ -26,6 +26,7 @@ from c3dvideo.plots import (
     draw_timeline,
 )
 from c3dvideo.probing.descriptors import Array, choose_layer, clip_vectors, read_descriptors, unit_rows
+from c3dvideo.probing.reference import centred
 from c3dvideo.reading import ForeignFile, parsing, read_json, read_json_lines
 from c3dvideo.reading_tables import csv_columns, csv_rows
 from c3dvideo.storage import location
@@ -274,7 +275,7 @@ def _centred(matrices: Sequence[Array], centre: bool) -> list[Array]:
     if not centre:
         return units
     mean = np.concatenate(units).mean(axis=0)
-    return [unit_rows(unit - mean) for unit in units]
+    return [centred(unit, mean) for unit in units]
 
 
 def _lanes(file: ForeignFile) -> tuple[list[Lane], bool]:

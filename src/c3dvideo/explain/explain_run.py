@@ -26,7 +26,7 @@ from c3dvideo.features.store import Failure
 from c3dvideo.files import atomic_path, path_inside
 from c3dvideo.network.c3d import C3D
 from c3dvideo.plots import draw_grid
-from c3dvideo.probing.predict import check_probe
+from c3dvideo.probing.predict import ClipScore, check_probe
 from c3dvideo.progress import progress
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.encode import write_video
@@ -42,24 +42,12 @@ _SHEET = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainedClip:
-    """One clip and the class that is explained; the seconds are None for a frame folder."""
-
-    start_frame: int
-    end_frame: int
-    start_seconds: float | None
-    end_seconds: float | None
-    label: str
-    score: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class ExplainedVideo:
-    """The clips of a video and the files written about it, by kind."""
+    """The clips of a video, each with the class that is explained, and the files written about it, by kind."""
 
     name: str
     path: str
-    clips: tuple[ExplainedClip, ...]
+    clips: tuple[ClipScore, ...]
     files: Mapping[str, str]
 
 
@@ -204,7 +192,7 @@ def _plan(probe: "Probe | None") -> ClipPlan | None:
 
 def _explain_video(source: Source, ways: Sequence[str], job: _Job) -> ExplainedVideo:
     files: dict[str, str] = {}
-    clips: list[ExplainedClip] = []
+    clips: list[ClipScore] = []
     for way in ways:
         sheet = _Sheet()
         clips = []
@@ -231,7 +219,7 @@ def _frames(
     reader: ClipReader,
     way: str,
     job: _Job,
-    clips: list[ExplainedClip],
+    clips: list[ClipScore],
     sheet: "_Sheet",
     advance: Callable[[int], None],
 ) -> Iterator[np.ndarray]:
@@ -264,10 +252,10 @@ def _frames(
         yield from beside(rgb[:shown], right[:shown], caption=f"{_when(explained)}   {text}")
 
 
-def _explained(clip: Clip, reader: ClipReader, plan: ClipPlan, label: str, score: float) -> ExplainedClip:
+def _explained(clip: Clip, reader: ClipReader, plan: ClipPlan, label: str, score: float) -> ClipScore:
     timed = reader.fps is not None and not np.isnan(clip.start_seconds)
     length = plan.span_frames
-    return ExplainedClip(
+    return ClipScore(
         start_frame=clip.start_frame,
         end_frame=clip.start_frame + length,
         start_seconds=clip.start_seconds if timed else None,
@@ -277,7 +265,7 @@ def _explained(clip: Clip, reader: ClipReader, plan: ClipPlan, label: str, score
     )
 
 
-def _when(clip: ExplainedClip) -> str:
+def _when(clip: ClipScore) -> str:
     if clip.start_seconds is None or clip.end_seconds is None:
         return f"frames {clip.start_frame}-{clip.end_frame}"
     return f"{clip.start_seconds:.2f}-{clip.end_seconds:.2f} s"

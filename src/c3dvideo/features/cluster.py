@@ -284,13 +284,13 @@ def _tables(dataset: Dataset) -> Iterator[Mapping[str, Any]]:
             if isinstance(table, Exception):
                 raise C3DVideoError(
                     f"the Ray cluster has failed: {_last_line(table)}; what was finished is kept, the same command "
-                    "goes on from there"
+                    "continues from there"
                 ) from table
             yield table
     except queue.Empty:
         raise C3DVideoError(
             f"the Ray cluster has returned nothing for {SECONDS_WITHOUT_ROWS} seconds, as when machines have left it; "
-            "what was finished is kept, the same command goes on with the machines that are there"
+            "what was finished is kept, the same command continues with the machines that are there"
         ) from None
     finally:
         stopping.set()
