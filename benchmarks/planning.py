@@ -23,6 +23,8 @@ from c3dvideo.video.sources import find_sources
 
 BOUND = 0.15
 """Largest relative error that a prediction should have."""
+SAMPLE_SECONDS = 6.0
+"""How long a plan measures here; the command's default is 20."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("short videos, 1 decoder", 1, ("fc6",), 40, 80),
-    Setting("short videos, 2 decoders", 2, ("fc6",), 40, 80),
+    Setting("short videos, 1 decoder", 1, ("fc6",), 80, 80),
+    Setting("short videos, 2 decoders", 2, ("fc6",), 80, 80),
     Setting("long videos, 1 decoder", 1, ("fc6",), 3, 960),
     Setting("long videos, 2 decoders", 2, ("fc6",), 3, 960),
     Setting("long videos, 2 decoders, conv3b and fc6", 2, ("conv3b", "fc6"), 3, 960),
@@ -85,7 +87,7 @@ def _turns(setting: Setting, n_turns: int) -> Iterator[dict[str, float]]:
         loads = [Load(setting.n_frames, n_clips)] * setting.n_videos
 
         def predicted() -> float:
-            sample = measure(extractor, find_sources([videos]), seconds=3.0)
+            sample = measure(extractor, find_sources([videos]), seconds=SAMPLE_SECONDS)
             machine = machine_of(extractor, free_cores=sample.free_cores)
             return whole_run(loads, 1.0, sample.rates, machine)[1]
 

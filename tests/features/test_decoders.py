@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,22 +68,6 @@ def decoded(
 def is_running(pid: int) -> bool:
     status = Path(f"/proc/{pid}/stat")
     return status.exists() and status.read_text().rpartition(") ")[2][0] != "Z"
-
-
-_OTHERS: set[int] = set()
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started, without those that were there before the test."""
-    found = [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
-    return [child for child in found if child not in _OTHERS]
-
-
-@pytest.fixture(autouse=True)
-def processes_of_other_tests() -> None:
-    """Remember what runs already: test files in the same process may leave helpers, such as a resource tracker."""
-    _OTHERS.clear()
-    _OTHERS.update(children(os.getpid()))
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:
@@ -172,7 +156,9 @@ def test_a_damaged_video_ends_with_the_reason(settings: DecodeSettings) -> None:
     assert decoded(settings, "a:2:damage=cut")["a"][1] == End(None, 16, "cut")
 
 
-def test_a_decoder_that_is_killed_from_outside_is_replaced(settings: DecodeSettings) -> None:
+def test_a_decoder_that_is_killed_from_outside_is_replaced(
+    settings: DecodeSettings, children: Callable[..., list[int]]
+) -> None:
     seen = []
     sources = [Source(f"{name}:40", name) for name in "abc"]
     with Decoders(sources, settings, n_decoders=1, n_slots=2, timings=Timings()) as decoders:
@@ -181,19 +167,19 @@ def test_a_decoder_that_is_killed_from_outside_is_replaced(settings: DecodeSetti
             source, content = message
             if isinstance(content, Filled):
                 if len(seen) == 0 and content.start_frame == 16:
-                    os.kill(children(os.getpid())[0], signal.SIGKILL)
+                    os.kill(children()[0], signal.SIGKILL)
                 decoders.release([content.slot])
             elif not isinstance(content, Begun):
                 seen.append((source.name, type(content)))
     assert seen == [("a", Failed), ("b", End), ("c", End)]
 
 
-def test_no_more_decoders_than_videos(settings: DecodeSettings) -> None:
+def test_no_more_decoders_than_videos(settings: DecodeSettings, children: Callable[..., list[int]]) -> None:
     with Decoders([Source("a:300", "a")], settings, n_decoders=8, n_slots=9, timings=Timings()) as decoders:
         messages = decoders.messages()
         next(messages)
-        assert len(children(os.getpid())) == 1
-    assert children(os.getpid()) == []
+        assert len(children()) == 1
+    assert children() == []
 
 
 def test_a_video_can_be_skipped(settings: DecodeSettings) -> None:
@@ -257,7 +243,7 @@ with Decoders(sources, settings, n_decoders=3, n_slots=6, timings=Timings()) as 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_decoders_end_with_the_process_that_is_killed_and_leave_no_memory() -> None:
+def test_decoders_end_with_the_process_that_is_killed_and_leave_no_memory(children: Callable[..., list[int]]) -> None:
     before = set(Path("/dev/shm").iterdir())
     code = ENDLESS.format(tests=str(Path(__file__).parent))
     run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -273,12 +259,12 @@ def test_decoders_end_with_the_process_that_is_killed_and_leave_no_memory() -> N
     assert set(Path("/dev/shm").iterdir()) <= before
 
 
-def test_stopping_takes_no_time_whatever_hangs(settings: DecodeSettings) -> None:
+def test_stopping_takes_no_time_whatever_hangs(settings: DecodeSettings, children: Callable[..., list[int]]) -> None:
     sources = [Source("a:0:sleep=1000", "a"), Source("b:0:spin", "b")]
     with Decoders(sources, settings, n_decoders=2, n_slots=3, timings=Timings()) as decoders:
         messages = decoders.messages()
         next(messages), next(messages)
         started = time.monotonic()
     assert time.monotonic() - started < 2
-    assert children(os.getpid()) == []
+    assert children() == []
     assert not [thread for thread in threading.enumerate() if thread.name == "decoders"]

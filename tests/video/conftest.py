@@ -1,4 +1,4 @@
-"""What the tests of the video floor share."""
+"""What the tests of the video package share."""
 
 import importlib.util
 from collections.abc import Callable

@@ -97,7 +97,7 @@ def _print(found: "Plan") -> None:
         f"{1000 * rates.write:.1f} ms to write a file" + _busy(found.machine.free_cores, found.machine.cores)
     )
     typer.echo(
-        f"whole run    {_duration(found.seconds)} with {found.machine.n_decoders} decoders on {found.device}; "
+        f"whole run    {_duration(found.seconds)} on {found.device}, decoder processes: {found.machine.n_decoders}; "
         f"bottleneck: {found.bottleneck} (network busy {run.network_busy:.0%}, decoders {run.decoders_busy:.0%}, "
         f"writer {run.writer_busy:.0%})"
     )

@@ -77,7 +77,7 @@ class Pools:
     network_gpus: int
 
     def __str__(self) -> str:
-        return f"{self.n_decoders} decoders, {self.n_networks} networks on {'GPUs' if self.network_gpus else 'CPUs'}"
+        return f"decoders: {self.n_decoders}, networks: {self.n_networks}, on {'GPUs' if self.network_gpus else 'CPUs'}"
 
     @classmethod
     def of(cls, *, n_cpus: float, n_gpus: float, kind: Literal["cpu", "cuda"], workers: int | None) -> Self:
