@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -367,6 +368,16 @@ def test_a_folder_in_which_another_process_trains_is_refused(tmp_path: Path, vid
     ):
         training.train(videos, tmp_path / "run", **TINY)
     assert not (tmp_path / "run/recipe.json").exists()
+
+
+def test_a_run_whose_folder_is_deleted_stops_and_can_be_started_again(tmp_path: Path, videos: Dataset) -> None:
+    def delete(line: str) -> None:  # after the first epoch
+        shutil.rmtree(tmp_path / "run")
+
+    with pytest.raises(TrainingError, match=r"recipe\.json was deleted or moved while the run was training; start "):
+        training.train(videos, tmp_path / "run", note=delete, **TINY)
+    assert not (tmp_path / "run/checkpoints/last.ckpt").exists()
+    assert training.train(videos, tmp_path / "run", **TINY).metrics["updates"] > 0
 
 
 def test_what_a_killed_run_left_is_deleted_by_the_next(tmp_path: Path) -> None:

@@ -65,6 +65,15 @@ def held(out: Path) -> Iterator[None]:
         lock.release()
 
 
+def check_not_deleted(out: Path) -> None:
+    """Raise TrainingError when the folder of a run has lost its settings since the run started.
+
+    Without this check, such a run would leave checkpoints that no later run could resume.
+    """
+    if not (out / SETTINGS_FILE).exists():
+        raise TrainingError(f"{out / SETTINGS_FILE} was deleted or moved during the run; start the run again")
+
+
 def save_state(state: Any, path: Path) -> None:
     """Write a checkpoint so that a stop leaves the old one or the new one; raises StoreError when it cannot be."""
     with atomic_file(path) as file:
@@ -154,8 +163,12 @@ def _open(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: bool,
 
 def _stored(out: Path) -> dict[str, Any]:
     file = out / SETTINGS_FILE
-    if not (out / "checkpoints" / LAST).exists() or not file.exists():
-        raise UsageError(f"{out} holds no run to resume: there is no checkpoints/{LAST}")
+    if not (out / "checkpoints" / LAST).exists():
+        raise UsageError(
+            f"{out} holds no run to resume: there is no checkpoints/{LAST}; start it without `resume=True`"
+        )
+    if not file.exists():
+        raise UsageError(f"{out} cannot be resumed: there is no {SETTINGS_FILE}; train again in another folder")
     foreign = ForeignFile(
         file, error=UsageError, expected="the settings of a run", advice="train again in another folder"
     )

@@ -8,7 +8,7 @@ from typing import Any
 from c3dvideo.datasets.lists import write_table
 from c3dvideo.progress import Bar, progress
 from c3dvideo.training.lightning_api import Callback, TorchCheckpointIO
-from c3dvideo.training.run_folder import LAST, save_state
+from c3dvideo.training.run_folder import LAST, check_not_deleted, save_state
 from c3dvideo.training.training_report import draw_input
 
 
@@ -62,4 +62,5 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        check_not_deleted(Path(path).parents[1])
         save_state(checkpoint, Path(path))
