@@ -12,6 +12,9 @@ TOOLS := build/release-tools
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# What the verbs that describe every package need, beside what the tests need.
+EVERYTHING := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[all]"
+
 install: $(INSTALLED)  ## create .venv with the package and everything the verbs below need
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -51,9 +54,11 @@ $(TOOLS)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 audit: install $(TOOLS)/.installed  ## look up known vulnerabilities of all dependencies; needs a network
+	$(EVERYTHING)
 	$(BIN)/python release/audit.py $(TOOLS)/bin/pip-audit
 
 release: install $(TOOLS)/.installed  ## build sdist, wheel, bill of materials (SBOM) and list of licences into dist
+	$(EVERYTHING)
 	rm -rf dist
 	$(TOOLS)/bin/python -m build --outdir dist
 	$(BIN)/python release/sbom.py $(TOOLS)/bin/cyclonedx-py dist

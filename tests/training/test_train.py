@@ -374,7 +374,7 @@ def test_a_run_whose_folder_is_deleted_stops_and_can_be_started_again(tmp_path: 
     def delete(line: str) -> None:  # after the first epoch
         shutil.rmtree(tmp_path / "run")
 
-    with pytest.raises(TrainingError, match=r"recipe\.json was deleted or moved while the run was training; start "):
+    with pytest.raises(TrainingError, match=r"recipe\.json was deleted or moved during the run; start "):
         training.train(videos, tmp_path / "run", note=delete, **TINY)
     assert not (tmp_path / "run/checkpoints/last.ckpt").exists()
     assert training.train(videos, tmp_path / "run", **TINY).metrics["updates"] > 0

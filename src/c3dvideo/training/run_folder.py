@@ -164,9 +164,7 @@ def _open(out: Path, settings: TrainSettings, dataset: Dataset, *, resume: bool,
 def _stored(out: Path) -> dict[str, Any]:
     file = out / SETTINGS_FILE
     if not (out / "checkpoints" / LAST).exists():
-        raise UsageError(
-            f"{out} holds no run to resume: there is no checkpoints/{LAST}; start it without `resume=True`"
-        )
+        raise UsageError(f"{out} holds no run to resume: there is no checkpoints/{LAST}; leave out `resume=True`")
     if not file.exists():
         raise UsageError(f"{out} cannot be resumed: there is no {SETTINGS_FILE}; train again in another folder")
     foreign = ForeignFile(
