@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+# OpenMP's threads wait for work in a busy loop. Where several test processes share the cores, those loops take the time
+# of the threads that compute: one training step took ten times as long. OpenMP reads this when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch
 
 from c3dvideo import C3D
