@@ -135,21 +135,31 @@ def _bricks(rng: np.random.Generator) -> Any:
 def _dead_leaves(rng: np.random.Generator) -> Any:
     """Overlapping discs whose radii have density r^-3, which gives the statistics of natural images."""
     x, y = _axes()
-    picture = 0.3 * spectral_noise(rng, 1.5)
+    picture = (0.3 * spectral_noise(rng, 1.5)).astype(np.float64)
     smallest = rng.uniform(0.04, 0.1)
     for _ in range(400):
         radius = smallest / np.sqrt(1 - rng.uniform() * (1 - (smallest / 0.7) ** 2))
         left, top = rng.uniform(-1.2, 1.2, 2)
-        inside = (x - left) ** 2 + (y - top) ** 2 < radius**2
-        picture = np.where(inside, rng.normal() + 0.2 * (x - left) / radius * rng.normal(), picture)
+        level, slope = rng.normal(size=2)
+        # Most discs are small: only the square around a disc is computed, which takes a third of the time.
+        columns, rows = _within(x[0], left, radius), _within(y[:, 0], top, radius)
+        across, down = x[:, columns] - left, y[rows] - top
+        window = picture[rows, columns]
+        np.copyto(window, level + 0.2 * across / radius * slope, where=across**2 + down**2 < radius**2)
     return np.clip(picture, -2, 2)
+
+
+def _within(axis: Array, centre: float, radius: float) -> slice:
+    """The part of an ascending axis whose values are at most `radius` from `centre`."""
+    return slice(*np.searchsorted(axis, [centre - radius, centre + radius]))
 
 
 def _cells(rng: np.random.Generator) -> Any:
     """Distances to random points, which resemble cobbles, scales or cracks."""
     x, y = _axes()
     points = rng.uniform(-1.1, 1.1, (int(rng.integers(15, 70)), 2))
-    nearest = np.sort(np.stack([np.hypot(x - left, y - top) for left, top in points]), axis=0)[:2]
+    distances = np.stack([np.hypot(x - left, y - top) for left, top in points])
+    nearest = np.partition(distances, (0, 1), axis=0)[:2]
     return nearest[0] if rng.uniform() < 0.5 else np.minimum(nearest[1] - nearest[0], 0.15)
 
 
