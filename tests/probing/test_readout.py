@@ -40,6 +40,12 @@ def test_every_task_gets_a_row_and_controls_differ() -> None:
     assert [(row.layer, row.task) for row in rows] == [(layer, task) for layer in ("pool2", "fc6") for task in tasks]
     assert all(0 <= row.accuracy <= 1 and 0 < row.chance < 1 and row.n_clips >= 10 for row in rows)
     assert rows != decode_labels(network, layers=["pool2", "fc6"], n_clips=50, frames=as_frames("one repeated"))
+    assert decode_labels(network, layers=["fc6"], tasks=["rotation", "horizontal"], n_clips=50) == [
+        row for task in ("rotation", "horizontal") for row in rows if (row.layer, row.task) == ("fc6", task)
+    ]
+    assert decode_labels(network, layers=["fc6"], tasks=[], n_clips=50) == []
+    with pytest.raises(UsageError, match="unknown task: mood; there are "):
+        decode_labels(network, layers=["fc6"], tasks=["mood"])
     with pytest.raises(UsageError, match="too few"):
         decode_labels(network, layers=["fc6"], n_clips=10)
     with pytest.raises(UsageError, match="'reversed'"):

@@ -21,6 +21,7 @@ from c3dvideo.inference.engine import make_engine
 from c3dvideo.network.c3d import C3D
 from c3dvideo.progress import track
 from c3dvideo.synthetic import MOTION_TASKS, TASKS, draw_scene, render
+from c3dvideo.synthetic.scenes import scene_labels
 
 Frames = Literal["in order", "shuffled", "one repeated"]
 _PENALTIES = (1e-2, 1e-1, 1.0)
@@ -39,42 +40,62 @@ class Decoded:
     n_clips: int
 
 
-@torch.inference_mode()
 def decode_labels(
-    network: C3D, *, layers: Iterable[str], n_clips: int = 600, seed: int = 1_000_000, frames: Frames = "in order"
+    network: C3D,
+    *,
+    layers: Iterable[str],
+    tasks: Iterable[str] = tuple(TASKS),
+    n_clips: int = 600,
+    seed: int = 1_000_000,
+    frames: Frames = "in order",
 ) -> list[Decoded]:
     """One row per layer and task, from the same clips for every network.
 
-    Tasks with a label in fewer than ten of the clips are left out. seed: of the clips; the default differs from that of
-    pre-training. frames: the order of the frames, a control. Raises UsageError for fewer than 50 clips, and for a
-    network whose clip length is not a power of two.
+    Tasks with a label in fewer than ten of the clips are left out. A clip without a label of any of `tasks` is not
+    computed. seed: of the clips; the default differs from that of pre-training. frames: the order of the frames, a
+    control. Raises UsageError for fewer than 50 clips, for an unknown task, and for a network whose clip length is not
+    a power of two.
     """
     if n_clips < 50:
         raise UsageError(f"{n_clips} clips are too few to read out {len(TASKS)} tasks; take at least 50")
+    chosen_tasks = list(tasks)
+    if unknown := [task for task in chosen_tasks if task not in TASKS]:
+        raise UsageError(f"unknown task: {', '.join(unknown)}; there are {', '.join(TASKS)}")
     wanted = network.check_layers(layers)
+    drawn = {index: scene_labels(seed=seed, index=index) for index in range(n_clips)}
+    clips = {index: labels for index, labels in drawn.items() if not labels.keys().isdisjoint(chosen_tasks)}
+    found = _read_layers(network, wanted, list(clips), seed=seed, frames=frames) if clips else {}
+    rows = []
+    for layer, features in found.items():
+        for task in chosen_tasks:
+            has_label = np.array([task in labels for labels in clips.values()], bool)
+            if has_label.sum() < 2 * _FOLDS:
+                continue
+            names = TASKS[task]
+            labels = np.array([names.index(clip[task]) for clip in clips.values() if task in clip])
+            counts = np.bincount(labels, minlength=len(names))
+            accuracy = linear_accuracy(features[has_label], labels)
+            kind: Literal["motion", "look"] = "motion" if task in MOTION_TASKS else "look"
+            rows.append(Decoded(layer, task, kind, accuracy, float(counts.max() / counts.sum()), len(labels)))
+    return rows
+
+
+@torch.inference_mode()
+def _read_layers(
+    network: C3D, layers: list[str], indices: list[int], *, seed: int, frames: Frames
+) -> dict[str, np.ndarray]:
+    """The summaries (n, D) of each layer for the generated clips `indices`, float64."""
     length, size = network.architecture["clip_length"], network.architecture["crop_size"]
-    scenes = [draw_scene(seed=seed, index=index, n_frames=length) for index in range(n_clips)]
-    engine = make_engine(network, layers=wanted, device="cpu")
-    found: dict[str, list[Tensor]] = {layer: [] for layer in wanted}
-    for index, scene in enumerate(track(scenes, "reading layers", unit="clips")):
+    engine = make_engine(network, layers=layers, device="cpu")
+    found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    for index in track(indices, "reading layers", unit="clips"):
+        scene = draw_scene(seed=seed, index=index, n_frames=length)
         clip = render([scene], height=size, width=size)[:, :, _frame_order(frames, length, index)]
         if network.profile.channel_order == "bgr":
             clip = clip.flip(1)
         for layer, activation in engine(np.ascontiguousarray(clip.numpy())).items():
             found[layer].append(_summary(torch.from_numpy(activation)))
-    rows = []
-    for layer in wanted:
-        features = torch.cat(found[layer]).double().numpy()
-        for task, names in TASKS.items():
-            chosen = np.array([index for index, scene in enumerate(scenes) if task in scene.labels])
-            if len(chosen) < 2 * _FOLDS:
-                continue
-            labels = np.array([names.index(scenes[index].labels[task]) for index in chosen])
-            counts = np.bincount(labels, minlength=len(names))
-            accuracy = linear_accuracy(features[chosen], labels)
-            kind: Literal["motion", "look"] = "motion" if task in MOTION_TASKS else "look"
-            rows.append(Decoded(layer, task, kind, accuracy, float(counts.max() / counts.sum()), len(chosen)))
-    return rows
+    return {layer: torch.cat(rows).double().numpy() for layer, rows in found.items()}
 
 
 def as_frames(name: str) -> Frames:
