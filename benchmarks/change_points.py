@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.store import Failure
+from c3dvideo.features.failures import Failure
 from c3dvideo.probing.change_points import STRIDE_FRAMES, THRESHOLD, change_points
-from c3dvideo.probing.descriptors import clip_vectors, source_by_name
+from c3dvideo.probing.descriptors import clip_vectors
+from c3dvideo.probing.labelled import source_by_name
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.decode import open_video
 from c3dvideo.video.encode import write_video

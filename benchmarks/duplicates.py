@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.turns import Row
 from c3dvideo.features.extract import extract
-from c3dvideo.probing.descriptors import source_by_name
+from c3dvideo.probing.labelled import source_by_name
 from c3dvideo.search.build_index import build_index
 from c3dvideo.search.duplicates import THRESHOLD, DuplicatePair, find_duplicates
 from c3dvideo.search.index import Index

@@ -16,7 +16,8 @@ from benchmarks.turns import Row
 from benchmarks.video import write_folder
 from c3dvideo.features.extract import extract
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.plan import machine_of, measure, whole_run
+from c3dvideo.features.plan import whole_run
+from c3dvideo.features.plan_rates import machine_of, measure
 from c3dvideo.features.simulation import Load
 from c3dvideo.network.c3d import C3D
 from c3dvideo.video.sources import find_sources

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from c3dvideo import plots
+from c3dvideo import figure_layout, plots
 
 CLASSES = [f"Playing{name}{'Instrument' * (index % 3 == 0)}" for index, name in enumerate("abcdefghij" * 11)]
 CLASSES = [f"{name}{index}" for index, name in enumerate(CLASSES)]
@@ -90,7 +90,7 @@ def figure_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], Non
 
     def draw(drawing: Callable[[Path], None]) -> Any:
         figures: list[Any] = []
-        monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+        monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
         drawing(Path("x.png"))
         FigureCanvasAgg(figures[0]).draw()
         return figures[0]
@@ -124,7 +124,7 @@ def visible_texts(figure: Any) -> list[tuple[Text, Any]]:
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_text_is_readable_on_a_phone(name: str, figure_of: Callable[..., Any]) -> None:
     figure = figure_of(DRAWINGS[name])
-    pixels_per_point = plots.PHONE_PIXELS / (72 * figure.get_figwidth())
+    pixels_per_point = figure_layout.PHONE_PIXELS / (72 * figure.get_figwidth())
     texts = visible_texts(figure)
     assert texts or name == "map of 1"
     assert min((text.get_fontsize() * pixels_per_point for text, _ in texts), default=9) >= 9 - 1e-6
@@ -155,7 +155,7 @@ def test_every_class_of_a_large_confusion_matrix_is_named(n: int, figure_of: Cal
 
 
 def test_long_names_are_shortened_in_the_middle() -> None:
-    short = plots._short("a very long name of a class that nobody reads 17")
+    short = figure_layout.short_name("a very long name of a class that nobody reads 17")
     assert len(short) == 26
     assert short.startswith("a very")
     assert short.endswith("reads 17")

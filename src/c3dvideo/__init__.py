@@ -47,7 +47,7 @@ _HOMES = {
     "predict": "probing.predict",
     "read_clips": "video.reader",
     "read_features": "features.store",
-    "read_labelled": "probing.descriptors",
+    "read_labelled": "probing.labelled",
     "score_probe": "probing.probe_score",
     "to_datasets": "probing.other_libraries",
     "to_fiftyone": "probing.other_libraries",
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from c3dvideo.features.extractor import Extractor
     from c3dvideo.features.store import descriptor, list_features, read_features
     from c3dvideo.network.c3d import C3D, c3d, c3d_plain, c3d_small
-    from c3dvideo.probing.descriptors import read_labelled
+    from c3dvideo.probing.labelled import read_labelled
     from c3dvideo.probing.other_libraries import to_datasets, to_fiftyone, to_pandas
     from c3dvideo.probing.predict import predict
     from c3dvideo.probing.probe import Probe, fit_probe

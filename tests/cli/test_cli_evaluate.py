@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from c3dvideo import C3D, Extractor, descriptor
-from c3dvideo.features.store import Failure
+from c3dvideo.features.failures import Failure
 
 Run = Callable[..., tuple[int, str, str]]
 CLASSES = ("jump", "run", "sit", "walk")

@@ -14,7 +14,7 @@ from c3dvideo.evaluation.action_recognition import (
     evaluate_predictions,
     partitions,
 )
-from c3dvideo.probing.descriptors import Labelled, read_labelled
+from c3dvideo.probing.labelled import Labelled, read_labelled
 
 Writer = Callable[..., Path]
 CLASSES = [f"c{i}" for i in range(10)]

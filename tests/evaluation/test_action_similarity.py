@@ -20,7 +20,7 @@ from c3dvideo.evaluation.action_similarity import (
     generate_pairs,
     pair_vectors,
 )
-from c3dvideo.probing.descriptors import Labelled
+from c3dvideo.probing.labelled import Labelled
 
 Numbers = list[float]
 

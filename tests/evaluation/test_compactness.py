@@ -6,7 +6,7 @@ import pytest
 from c3dvideo.datasets.examples import Example
 from c3dvideo.errors import UsageError
 from c3dvideo.evaluation.compactness import evaluate_compactness
-from c3dvideo.probing.descriptors import Labelled
+from c3dvideo.probing.labelled import Labelled
 
 
 def labelled(split: bool = True) -> Labelled:

@@ -6,7 +6,7 @@ import pytest
 from c3dvideo.datasets.examples import Example
 from c3dvideo.errors import DatasetError
 from c3dvideo.evaluation.retrieval import evaluate_retrieval, random_average_precision
-from c3dvideo.probing.descriptors import Labelled
+from c3dvideo.probing.labelled import Labelled
 
 
 def labelled(rows: list[list[float]], labels: str, groups: str) -> Labelled:

@@ -7,7 +7,7 @@ from sklearn.svm import LinearSVC
 from c3dvideo.datasets.examples import Example
 from c3dvideo.errors import DatasetError
 from c3dvideo.evaluation.scene_recognition import evaluate_scenes, leave_one_out
-from c3dvideo.probing.descriptors import Labelled
+from c3dvideo.probing.labelled import Labelled
 
 
 def clusters(n: int, width: int, n_classes: int, noise: float) -> tuple[np.ndarray, np.ndarray]:

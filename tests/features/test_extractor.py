@@ -12,7 +12,8 @@ from c3dvideo.errors import UsageError
 from c3dvideo.features import extractor as module
 from c3dvideo.features.extract import extract
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.store import Failure, VideoFeatures, write_features
+from c3dvideo.features.failures import Failure
+from c3dvideo.features.store import VideoFeatures, write_features
 from c3dvideo.network.folder import save_folder
 from c3dvideo.video.clips import ClipPlan
 

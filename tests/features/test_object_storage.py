@@ -15,16 +15,9 @@ from c3dvideo import C3D
 from c3dvideo.errors import DecodeError, StoreError, UsageError
 from c3dvideo.features.convert import convert
 from c3dvideo.features.extract import ExtractSummary, extract
-from c3dvideo.features.failures import append_failure, read_failures, settle_failures
-from c3dvideo.features.store import (
-    Failure,
-    Manifest,
-    claim_folder,
-    feature_path,
-    list_features,
-    read_features,
-    read_manifest,
-)
+from c3dvideo.features.failures import Failure, append_failure, read_failures, settle_failures
+from c3dvideo.features.manifest import Manifest, claim_folder, read_manifest
+from c3dvideo.features.store import feature_path, list_features, read_features
 from c3dvideo.probing.descriptors import read_descriptors
 from c3dvideo.storage import ObjectPath, _file_system, is_object, location
 from c3dvideo.video.access import shown
@@ -309,17 +302,17 @@ def test_failures_of_two_writers_are_all_kept(bucket: str) -> None:
 
 
 def test_of_two_manifests_at_once_one_wins(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from c3dvideo.features import store
+    from c3dvideo.features import manifest as manifests
 
     ours, theirs = Manifest(settings={"weights": "a"}), Manifest(settings={"weights": "b"})
-    real = store._refuse_foreign_files
+    real = manifests._refuse_foreign_files
 
     def meanwhile(folder: Any, manifest: Manifest) -> None:
         real(folder, manifest)
-        monkeypatch.setattr(store, "_refuse_foreign_files", real)
+        monkeypatch.setattr(manifests, "_refuse_foreign_files", real)
         claim_folder(folder, theirs, version="1")
 
-    monkeypatch.setattr(store, "_refuse_foreign_files", meanwhile)
+    monkeypatch.setattr(manifests, "_refuse_foreign_files", meanwhile)
     with pytest.raises(StoreError, match="weights is 'b' there and 'a' here"):
         claim_folder("s3://bucket/f", ours, version="1")
     assert read_manifest("s3://bucket/f") == theirs

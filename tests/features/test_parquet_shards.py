@@ -12,18 +12,15 @@ from c3dvideo.errors import StoreError
 from c3dvideo.evaluation.action_recognition import evaluate_predictions
 from c3dvideo.features import parquet_shards
 from c3dvideo.features.convert import OutputConflictError, convert, shards_output
-from c3dvideo.features.failures import append_failure, read_failures, settle_failures
+from c3dvideo.features.failures import Failure, append_failure, read_failures, settle_failures
+from c3dvideo.features.manifest import Manifest, claim_folder, read_manifest
 from c3dvideo.features.store import (
-    Failure,
-    Manifest,
     VideoFeatures,
-    claim_folder,
     feature_path,
     has_features,
     list_features,
     read_features,
     read_layer_names,
-    read_manifest,
     read_metadata,
     write_features,
 )

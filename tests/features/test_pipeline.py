@@ -21,8 +21,8 @@ from c3dvideo.features.activations import FailedVideo, Outcome, StoredVideo, Vid
 from c3dvideo.features.decoders import open_decoders
 from c3dvideo.features.decoding import Checked
 from c3dvideo.features.extractor import Extractor, _shift_frames
+from c3dvideo.features.failures import Failure
 from c3dvideo.features.pipeline import Writer, compute
-from c3dvideo.features.store import Failure
 from c3dvideo.features.timings import Timings
 from c3dvideo.inference.engine import make_engine
 from c3dvideo.video.clips import ClipPlan

@@ -15,18 +15,15 @@ from hypothesis import strategies as st
 
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features import store
-from c3dvideo.features.failures import append_failure, read_failures, settle_failures
+from c3dvideo.features.failures import Failure, append_failure, read_failures, settle_failures
+from c3dvideo.features.manifest import Manifest, claim_folder, read_manifest
 from c3dvideo.features.store import (
-    Failure,
-    Manifest,
     VideoFeatures,
-    claim_folder,
     descriptor,
     feature_path,
     list_features,
     read_features,
     read_layer_names,
-    read_manifest,
     read_metadata,
     write_features,
 )

@@ -26,18 +26,10 @@ from c3dvideo.datasets.layouts import (
 )
 from c3dvideo.datasets.lists import read_csv
 from c3dvideo.features.convert import PcaBasis, convert, fit_pca
-from c3dvideo.features.failures import append_failure, read_failures, settle_failures
-from c3dvideo.features.store import (
-    Failure,
-    Manifest,
-    VideoFeatures,
-    claim_folder,
-    read_features,
-    read_manifest,
-    read_metadata,
-    write_features,
-)
-from c3dvideo.probing.descriptors import read_labelled
+from c3dvideo.features.failures import Failure, append_failure, read_failures, settle_failures
+from c3dvideo.features.manifest import Manifest, claim_folder, read_manifest
+from c3dvideo.features.store import VideoFeatures, read_features, read_metadata, write_features
+from c3dvideo.probing.labelled import read_labelled
 from c3dvideo.probing.probe import Probe, fit_probe
 from c3dvideo.training.frames import load_frames
 from c3dvideo.video.clips import ClipPlan

@@ -8,7 +8,8 @@ import pytest
 
 from c3dvideo.datasets.examples import Dataset, Example
 from c3dvideo.errors import DatasetError, StoreError, UsageError
-from c3dvideo.probing.descriptors import clip_vectors, join, labels_from_folders, note_leftovers, read_descriptors
+from c3dvideo.probing.descriptors import clip_vectors, read_descriptors
+from c3dvideo.probing.labelled import join, labels_from_folders, note_leftovers
 
 Writer = Callable[..., Path]
 CLIPS = {"a/1.mp4": np.array([[3.0, 0.0], [3.0, 8.0]]), "b/2.mp4": np.array([[0.0, 5.0]])}

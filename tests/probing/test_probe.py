@@ -13,7 +13,8 @@ from sklearn.svm import LinearSVC
 
 from c3dvideo.datasets.examples import Example
 from c3dvideo.errors import DatasetError, StoreError, UsageError
-from c3dvideo.probing.descriptors import Labelled, Part
+from c3dvideo.probing.descriptors import Part
+from c3dvideo.probing.labelled import Labelled
 from c3dvideo.probing.probe import Probe, RowSpan, fit_probe, group_folds
 from c3dvideo.probing.probe_score import score_probe
 
@@ -232,7 +233,8 @@ def test_many_columns_use_the_dual_solver_and_agree_with_the_primal(monkeypatch:
 
 
 def test_a_feature_folder_is_all_it_takes(feature_folder: Callable[..., Path], tmp_path: Path) -> None:
-    from c3dvideo.probing.descriptors import join, labels_from_folders, read_descriptors
+    from c3dvideo.probing.descriptors import read_descriptors
+    from c3dvideo.probing.labelled import join, labels_from_folders
 
     data = labelled()
     clips = {name: np.stack([row, row]) for name, row in zip(data.names, data.matrix, strict=True)}

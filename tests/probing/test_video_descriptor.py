@@ -18,7 +18,8 @@ from sklearn.utils.validation import validate_data
 
 from c3dvideo import C3D, Extractor, VideoDescriptor
 from c3dvideo.errors import UsageError, VideoError
-from c3dvideo.features.store import descriptor, read_manifest
+from c3dvideo.features.manifest import read_manifest
+from c3dvideo.features.store import descriptor
 from c3dvideo.network.folder import save_folder
 from c3dvideo.video.clips import ClipPlan
 

@@ -165,7 +165,7 @@ def test_label_fit_look_again(own: Site, library: Any, eventually: Any) -> None:
 def test_a_fitted_probe_predicts_from_the_start(
     own: Site, make_site: Callable[..., Site], library: Any, eventually: Any, tmp_path: Path
 ) -> None:
-    from c3dvideo.probing.descriptors import read_labelled
+    from c3dvideo.probing.labelled import read_labelled
     from c3dvideo.probing.probe import fit_probe
 
     fit_probe(read_labelled([library.features], labels=None), penalty=1.0).save(tmp_path / "probe.npz")
@@ -179,7 +179,7 @@ def test_a_probe_of_other_features_fails_with_the_reason(
 ) -> None:
     from dataclasses import replace
 
-    from c3dvideo.probing.descriptors import read_labelled
+    from c3dvideo.probing.labelled import read_labelled
     from c3dvideo.probing.probe import fit_probe
 
     probe = fit_probe(read_labelled([library.features], labels=None), penalty=1.0)

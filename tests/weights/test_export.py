@@ -15,7 +15,7 @@ import torch
 from c3dvideo import C3D, Extractor, extract, read_clips, read_features
 from c3dvideo.choices import ExportFormat
 from c3dvideo.errors import UsageError, WeightsError
-from c3dvideo.features.store import read_manifest
+from c3dvideo.features.manifest import read_manifest
 from c3dvideo.inference.devices import choose_engine
 from c3dvideo.inference.engine import make_engine
 from c3dvideo.network.folder import fingerprint, save_folder

@@ -55,6 +55,7 @@ GROUPS: tuple[str, ...] = (
     "serve_command",
     "probe_commands",
     "evaluation_commands",
+    "similar_command",
     "search_commands",
     "convert_command",
     "export_command",

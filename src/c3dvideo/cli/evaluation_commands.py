@@ -1,4 +1,4 @@
-"""`c3dvideo evaluate`: the paper's protocols beside the published figures; and `c3dvideo similar`."""
+"""`c3dvideo evaluate`: the paper's protocols beside the published figures."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from c3dvideo.choices import Classifier, MapMethod, PostProcessing, PublishedSplits
-from c3dvideo.cli.needs import exists, needs
+from c3dvideo.cli.needs import needs
 from c3dvideo.cli.output import note, print_json
 from c3dvideo.cli.probe_commands import (
     AsJson,
@@ -49,7 +49,6 @@ def register(app: typer.Typer) -> None:
         group.command()(command)
     group.command("map")(draw_map)
     app.add_typer(group, name="evaluate")
-    app.command("similar")(similar)
 
 
 def recognition(
@@ -296,54 +295,6 @@ def draw_map(
         print_json({"task": "map", "method": method, "n_points": len(points), "picture": str(picture)})
     else:
         typer.echo(f"{len(points)} points: {picture}, {table}")
-
-
-def similar(
-    first: Annotated[str, typer.Argument(metavar="A", help="A video.", show_default=False, callback=exists)],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another video.", show_default=False, callback=exists)],
-    *,
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", help="Weights folder, hub id or published name.", show_default="embedded"),
-    ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option("--layer", help="Layer to compare; repeatable, the first gives the cosine.", show_default="fc6"),
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            "--reference",
-            help="Folder of features of other videos, by the same weights: what the cosine is compared with.",
-            show_default="generated videos",
-        ),
-    ] = None,
-    post_processing: PostProcessingOption = "none",
-    show_all: Annotated[bool, typer.Option("--all", help="Print the 12 similarities of the ASLAN protocol.")] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """Compare two videos: the cosine of their descriptors, and its place among pairs of unrelated videos."""
-    from dataclasses import asdict
-
-    from c3dvideo.evaluation import two_videos
-
-    found = two_videos.similar(
-        first,
-        second,
-        layers=layer or ["fc6"],
-        weights=weights,
-        reference=reference,
-        post_processing=post_processing,
-        device=device,
-        note=note,
-    )
-    if as_json:
-        print_json({"a": first, "b": second, **asdict(found)})
-    else:
-        typer.echo(found.text())
-        if show_all:
-            typer.echo(found.table())
 
 
 def _finish(report: dict[str, Any], out: Path | None, as_json: bool) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from c3dvideo.features.extract import ExtractSummary
-    from c3dvideo.features.store import Failure
+    from c3dvideo.features.failures import Failure
     from c3dvideo.probing.predict import Prediction
 
 Three = tuple[float, float, float]

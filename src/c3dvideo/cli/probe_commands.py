@@ -10,7 +10,7 @@ from c3dvideo.cli.output import note, print_json
 from c3dvideo.errors import UsageError
 
 if TYPE_CHECKING:
-    from c3dvideo.probing.descriptors import Labelled
+    from c3dvideo.probing.labelled import Labelled
 
 Features = Annotated[
     list[Path],
@@ -139,7 +139,7 @@ def read_and_note(
     features: list[Path], labels: Path | None, from_folders: bool, layers: list[str] | None, group_pattern: str
 ) -> "Labelled":
     """Descriptors beside their labels; a note on stderr counts videos that have only one of the two."""
-    from c3dvideo.probing.descriptors import note_leftovers, read_labelled
+    from c3dvideo.probing.labelled import note_leftovers, read_labelled
 
     if (labels is None) != from_folders:
         raise UsageError("where are the labels? Pass either --labels LABELS.csv or --labels-from-folders")

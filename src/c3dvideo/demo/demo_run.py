@@ -23,7 +23,8 @@ from c3dvideo.extras import require_extra
 from c3dvideo.features.default_weights import note_on_default_weights
 from c3dvideo.features.extract import ExtractSummary, extract
 from c3dvideo.plots import draw_confusion, draw_scatter
-from c3dvideo.probing.descriptors import Labelled, join, labels_from_folders, read_descriptors
+from c3dvideo.probing.descriptors import read_descriptors
+from c3dvideo.probing.labelled import Labelled, join, labels_from_folders
 from c3dvideo.probing.predict import Prediction, predict
 from c3dvideo.probing.probe import Probe, fit_probe, group_folds
 from c3dvideo.probing.probe_score import score_probe, wilson

@@ -22,7 +22,8 @@ from c3dvideo.evaluation.evaluation_report import METRICS, Report, data_facts
 from c3dvideo.evaluation.paper import beside
 from c3dvideo.features.store import feature_path, has_features, read_features
 from c3dvideo.network.folder import read_config
-from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, clip_vectors, some, unit_rows
+from c3dvideo.probing.descriptors import Array, choose_layer, clip_vectors, some, unit_rows
+from c3dvideo.probing.labelled import Labelled
 from c3dvideo.probing.probe import fit_probe, group_folds
 from c3dvideo.progress import track
 from c3dvideo.reading import ForeignFile, read_lines

@@ -24,7 +24,8 @@ from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.evaluation.evaluation_report import Report, data_facts
 from c3dvideo.evaluation.paper import beside
 from c3dvideo.features.store import list_features, read_features
-from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, read_descriptors, some
+from c3dvideo.probing.descriptors import Array, choose_layer, read_descriptors, some
+from c3dvideo.probing.labelled import Labelled
 
 LAYERS = ("prob", "fc7", "fc6", "pool5")
 EPSILON = 1e-6

@@ -14,7 +14,8 @@ from c3dvideo.errors import UsageError
 from c3dvideo.evaluation.action_recognition import partition_facts, partitions
 from c3dvideo.evaluation.evaluation_report import Report
 from c3dvideo.evaluation.paper import beside
-from c3dvideo.probing.descriptors import Labelled, Part
+from c3dvideo.probing.descriptors import Part
+from c3dvideo.probing.labelled import Labelled
 from c3dvideo.probing.probe import fit_probe
 
 DIMENSIONS = (10, 50, 100, 500)

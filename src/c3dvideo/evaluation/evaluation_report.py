@@ -21,7 +21,7 @@ from c3dvideo.datasets.examples import Example
 from c3dvideo.evaluation.paper import COMPACTNESS_POINTS, comparison
 from c3dvideo.files import atomic_file, atomic_text
 from c3dvideo.plots import draw_confusion, draw_curves, draw_roc
-from c3dvideo.probing.descriptors import source_of
+from c3dvideo.probing.labelled import source_of
 
 Report = dict[str, Any]
 

@@ -13,8 +13,10 @@ from c3dvideo.choices import MapMethod
 from c3dvideo.errors import UsageError
 from c3dvideo.evaluation.evaluation_report import write_table
 from c3dvideo.features.store import feature_path, read_features
-from c3dvideo.plots import SUFFIXES, draw_scatter
-from c3dvideo.probing.descriptors import Array, Labelled, choose_layer, clip_vectors, unit_rows
+from c3dvideo.figure_layout import SUFFIXES
+from c3dvideo.plots import draw_scatter
+from c3dvideo.probing.descriptors import Array, choose_layer, clip_vectors, unit_rows
+from c3dvideo.probing.labelled import Labelled
 from c3dvideo.progress import track
 
 _FIRST_COMPONENTS = 50

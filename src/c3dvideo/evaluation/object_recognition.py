@@ -21,16 +21,8 @@ from c3dvideo.errors import DatasetError
 from c3dvideo.evaluation.evaluation_report import Report, data_facts
 from c3dvideo.evaluation.paper import beside
 from c3dvideo.features.store import list_features, read_features
-from c3dvideo.probing.descriptors import (
-    Array,
-    Labelled,
-    Part,
-    choose_layer,
-    clip_vectors,
-    feature_settings,
-    some,
-    unit_rows,
-)
+from c3dvideo.probing.descriptors import Array, Part, choose_layer, clip_vectors, feature_settings, some, unit_rows
+from c3dvideo.probing.labelled import Labelled
 from c3dvideo.probing.probe import fit_probe
 from c3dvideo.probing.probe_score import score_probe
 from c3dvideo.progress import track

@@ -10,7 +10,8 @@ from pathlib import Path
 from c3dvideo.choices import PublishedSplits
 from c3dvideo.datasets.layouts import Library, read_hmdb51, read_ucf101
 from c3dvideo.errors import DatasetError, UsageError
-from c3dvideo.probing.descriptors import Labelled, join, note_leftovers, read_descriptors
+from c3dvideo.probing.descriptors import read_descriptors
+from c3dvideo.probing.labelled import Labelled, join, note_leftovers
 
 N_SPLITS = 3
 

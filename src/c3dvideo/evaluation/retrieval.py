@@ -18,7 +18,8 @@ from sklearn.metrics import average_precision_score
 from c3dvideo.choices import PostProcessing
 from c3dvideo.errors import DatasetError
 from c3dvideo.evaluation.evaluation_report import Report, data_facts
-from c3dvideo.probing.descriptors import Array, Labelled
+from c3dvideo.probing.descriptors import Array
+from c3dvideo.probing.labelled import Labelled
 from c3dvideo.probing.reference import post_process
 from c3dvideo.progress import track
 

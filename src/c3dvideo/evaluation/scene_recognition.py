@@ -15,7 +15,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 from c3dvideo.errors import DatasetError, TrainingError
 from c3dvideo.evaluation.evaluation_report import Report, data_facts
 from c3dvideo.evaluation.paper import beside
-from c3dvideo.probing.descriptors import Array, Labelled
+from c3dvideo.probing.descriptors import Array
+from c3dvideo.probing.labelled import Labelled
 from c3dvideo.probing.probe import fit_probe
 from c3dvideo.progress import track
 

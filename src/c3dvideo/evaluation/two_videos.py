@@ -17,7 +17,8 @@ from c3dvideo.choices import PostProcessing
 from c3dvideo.errors import UsageError, VideoError
 from c3dvideo.evaluation.action_similarity import DISTANCES, distances
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.store import Failure, descriptor
+from c3dvideo.features.failures import Failure
+from c3dvideo.features.store import descriptor
 from c3dvideo.network.c3d import C3D
 from c3dvideo.probing.descriptors import Array, clip_vectors, settings_differences
 from c3dvideo.probing.reference import Reference, generated_reference, post_process, read_reference

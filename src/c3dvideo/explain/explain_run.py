@@ -22,7 +22,7 @@ from c3dvideo.explain.strongest import StrongClip, Unit, clip_pixels, strongest_
 from c3dvideo.extras import require_extra
 from c3dvideo.features.decoding import STALL_SECONDS
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.store import Failure
+from c3dvideo.features.failures import Failure
 from c3dvideo.files import atomic_path, path_inside
 from c3dvideo.network.c3d import C3D
 from c3dvideo.plots import draw_grid

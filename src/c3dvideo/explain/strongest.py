@@ -16,7 +16,8 @@ import numpy as np
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.explain.deconvolution import check_unit
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.store import Failure, VideoFeatures, list_features, read_features
+from c3dvideo.features.failures import Failure
+from c3dvideo.features.store import VideoFeatures, list_features, read_features
 from c3dvideo.probing.descriptors import settings_differences
 from c3dvideo.progress import progress
 from c3dvideo.storage import ObjectPath

@@ -21,7 +21,8 @@ import numpy as np
 
 from c3dvideo.errors import StoreError
 from c3dvideo.features.decoding import Checked, End, Failed
-from c3dvideo.features.store import Array, Failure
+from c3dvideo.features.failures import Failure
+from c3dvideo.features.store import Array
 from c3dvideo.files import os_reason
 from c3dvideo.storage import Location
 from c3dvideo.video.access import shown

@@ -24,11 +24,11 @@ from c3dvideo.features.decoding import STALL_SECONDS
 from c3dvideo.features.default_weights import note_on_default_weights
 from c3dvideo.features.device_process import Share
 from c3dvideo.features.extractor import Extractor, default_device
+from c3dvideo.features.failures import Failure
 from c3dvideo.features.folder_run import Decoded, FolderRun, Settled, store
 from c3dvideo.features.pipeline import Writer, compute
 from c3dvideo.features.processes import compute_on_devices
 from c3dvideo.features.shards import parse_shard, take_shard
-from c3dvideo.features.store import Failure
 from c3dvideo.features.timings import Timings
 from c3dvideo.inference.devices import devices
 from c3dvideo.network.c3d import C3D

@@ -25,8 +25,10 @@ from c3dvideo.features.activations import FailedVideo, VideoActivations
 from c3dvideo.features.check_stored import Identify
 from c3dvideo.features.decoders import open_decoders, slots_needed
 from c3dvideo.features.decoding import STALL_SECONDS, Check, DecodeSettings
+from c3dvideo.features.failures import Failure
+from c3dvideo.features.manifest import Manifest
 from c3dvideo.features.pipeline import compute
-from c3dvideo.features.store import FORMAT, Array, Failure, Manifest, VideoFeatures, descriptor
+from c3dvideo.features.store import FORMAT, Array, VideoFeatures, descriptor
 from c3dvideo.features.timings import Timings
 from c3dvideo.inference.devices import choose_engine, find_device
 from c3dvideo.inference.engine import Engine, make_engine

@@ -11,17 +11,26 @@ that no run overwrites what another has recorded, and failures.jsonl lists them 
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 from c3dvideo.errors import StoreError
-from c3dvideo.features.store import Failure
 from c3dvideo.files import atomic_file, os_reason, writing
 from c3dvideo.reading import ForeignFile, read_json_lines
 from c3dvideo.storage import Location, ObjectPath, location
 
 FAILURES = "failures.jsonl"
 _APART = ".failures"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One video without features: its name and path, the stage that failed, and why."""
+
+    name: str
+    path: str
+    stage: str
+    message: str
 
 
 def read_failures(folder: str | Location) -> list[Failure]:

@@ -22,15 +22,9 @@ from c3dvideo.errors import StoreError
 from c3dvideo.features.activations import FailedVideo, Outcome, StoredVideo, VideoActivations
 from c3dvideo.features.claims import Claim, FolderLocks
 from c3dvideo.features.decoding import Checked
-from c3dvideo.features.failures import append_failure, settle_failures
-from c3dvideo.features.store import (
-    Failure,
-    Manifest,
-    VideoFeatures,
-    claim_folder,
-    feature_path,
-    write_features,
-)
+from c3dvideo.features.failures import Failure, append_failure, settle_failures
+from c3dvideo.features.manifest import Manifest, claim_folder
+from c3dvideo.features.store import VideoFeatures, feature_path, write_features
 from c3dvideo.storage import Location
 from c3dvideo.video.access import shown
 from c3dvideo.video.sources import Source

@@ -27,8 +27,8 @@ from c3dvideo.features.decoders import Decoders, slots_needed
 from c3dvideo.features.decoding import Begun, Check, Failed
 from c3dvideo.features.device_process import Freed, Over, Ready, Setup, Share
 from c3dvideo.features.extractor import Extractor
+from c3dvideo.features.failures import Failure
 from c3dvideo.features.folder_run import Decoded, FolderRun, Report, Settled, store
-from c3dvideo.features.store import Failure
 from c3dvideo.features.timings import Timings
 from c3dvideo.storage import Location
 from c3dvideo.video.access import shown

@@ -1,4 +1,4 @@
-"""Stored features: one self-describing .npz per video, one manifest.json and one failures.jsonl per folder.
+"""Stored features: one self-describing .npz file per video.
 
     for name, path in list_features("features/"):
         features = read_features(path)
@@ -15,22 +15,19 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from c3dvideo.errors import StoreError
 from c3dvideo.features.parquet_shards import is_in_shards, read_shard, read_shard_metadata, videos_in_shards
-from c3dvideo.files import atomic_file, os_reason, path_inside, writing
-from c3dvideo.reading import ForeignFile, parse_json, read_json
+from c3dvideo.files import atomic_file, os_reason, path_inside
+from c3dvideo.reading import ForeignFile, parse_json
 from c3dvideo.reading_arrays import read_npz
 from c3dvideo.storage import Location, ObjectPath, location
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 _OTHER_ARRAYS = ("start_frame", "start_seconds", "metadata")
 # A layer's name becomes part of file names, so it can never be a path.
 _LAYER_NAME = re.compile(r"\w[\w.+-]{0,99}")
@@ -237,123 +234,3 @@ def write_npz(file: IO[bytes], features: VideoFeatures) -> None:
             # A ZipInfo made from a name alone carries the date 1980-01-01: the bytes do not depend on the clock.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What decides the numbers in a folder of features: `settings`, a JSON object, and their sha256.
-
-    Two runs may share a folder only when their fingerprints are equal.
-    """
-
-    settings: Mapping[str, Any]
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 of the settings as JSON with sorted keys."""
-        return sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
-
-    def differences(self, other: "Manifest") -> list[str]:
-        """One line per setting that is not the same: "plan.stride_frames is 16 there and 8 here" (self is there)."""
-        there, here = _flat(self.settings), _flat(other.settings)
-        return [
-            f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
-            for key in sorted(there.keys() | here.keys())
-            if there.get(key) != here.get(key)
-        ]
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level, keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def read_manifest(folder: str | Location) -> Manifest | None:
-    """The manifest of a folder of features, None when it has none; raises StoreError when it is damaged."""
-    path = location(folder) / MANIFEST
-    file = ForeignFile(
-        path,
-        error=StoreError,
-        expected="the manifest of a folder of features",
-        advice="it is damaged: delete it, and the next run makes it again from the feature files",
-    )
-    try:
-        if not path.exists():
-            return None
-    except OSError as error:
-        raise file.unreadable(error) from error
-    settings = read_json(file).get("settings")
-    if not isinstance(settings, dict):
-        raise file.wrong("it has no object 'settings'")
-    return Manifest(settings=settings)
-
-
-def claim_folder(folder: str | Location, manifest: Manifest, *, version: str) -> None:
-    """Make `folder` one that holds features of `manifest`, writing manifest.json where there is none.
-
-    Raises StoreError when it holds features of other settings, naming each that differs. Hold `FolderLocks.updating`.
-    """
-    found = read_manifest(folder)
-    if videos_in_shards(location(folder)) is not None:
-        raise StoreError(
-            f"{folder} holds Parquet shards, to which nothing can be added: choose another `out=`, or make a folder of "
-            f"features of it with `c3dvideo convert {folder} --to npz --out FEATURES`"
-        )
-    if found is None:
-        text = {
-            "format": FORMAT,
-            "version": version,
-            "fingerprint": manifest.fingerprint,
-            "settings": manifest.settings,
-        }
-        _refuse_foreign_files(folder, manifest)
-        _write_manifest(location(folder) / MANIFEST, json.dumps(text, indent=2, sort_keys=True).encode() + b"\n")
-        found = read_manifest(folder) or manifest  # in object storage, another run may have been first
-    if found.fingerprint != manifest.fingerprint:
-        raise _foreign(folder, found, manifest)
-
-
-def _write_manifest(path: Location, content: bytes) -> None:
-    if isinstance(path, ObjectPath):
-        with writing(path), suppress(FileExistsError):
-            path.put(content, only_if_new=True)
-        return
-    with atomic_file(path) as file:
-        file.write(content)
-
-
-def _refuse_foreign_files(folder: str | Location, manifest: Manifest) -> None:
-    """Raise StoreError when a folder without a manifest has a feature file of other settings."""
-    if not location(folder).is_dir():
-        return
-    for _, path in list_features(folder):
-        try:
-            settings = read_metadata(path).get("settings")
-        except StoreError:
-            continue
-        if isinstance(settings, dict) and settings != manifest.settings:
-            raise _foreign(path, Manifest(settings=settings), manifest)
-
-
-def _foreign(where: str | Location, there: Manifest, here: Manifest) -> StoreError:
-    differences = "; ".join(there.differences(here))
-    return StoreError(
-        f"{where} holds features of other settings: {differences}. A folder never mixes two: choose another `out=`, "
-        "or use the settings of that folder"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """One video without features: its name and path, the stage that failed, and why."""
-
-    name: str
-    path: str
-    stage: str
-    message: str

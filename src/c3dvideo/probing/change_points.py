@@ -24,7 +24,8 @@ from c3dvideo.errors import MissingExtraError, StoreError, UsageError
 from c3dvideo.extras import require_extra
 from c3dvideo.features.decoding import STALL_SECONDS
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.store import Failure, VideoFeatures, read_features
+from c3dvideo.features.failures import Failure
+from c3dvideo.features.store import VideoFeatures, read_features
 from c3dvideo.network.c3d import C3D
 from c3dvideo.probing.descriptors import Array, choose_layer, clip_vectors, unit_rows
 from c3dvideo.progress import progress

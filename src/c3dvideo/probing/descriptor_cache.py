@@ -18,15 +18,9 @@ from c3dvideo.errors import C3DVideoError, StoreError
 from c3dvideo.features.check_stored import Identify
 from c3dvideo.features.claims import FolderLocks
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.store import (
-    Array,
-    Failure,
-    VideoFeatures,
-    claim_folder,
-    feature_path,
-    read_features,
-    write_features,
-)
+from c3dvideo.features.failures import Failure
+from c3dvideo.features.manifest import claim_folder
+from c3dvideo.features.store import Array, VideoFeatures, feature_path, read_features, write_features
 from c3dvideo.machine import n_cores
 from c3dvideo.parallel import in_parallel
 from c3dvideo.progress import progress

@@ -1,8 +1,7 @@
-"""One descriptor per video, from folders of features and from other tables, beside its label.
+"""One descriptor per video, from folders of features and from other tables.
 
     table = read_descriptors(["features/", "idt.csv"], layers=["fc6"])
-    labelled = join(table, read_csv("labels.csv"))
-    labelled.matrix, labelled.labels                     # float32 (n, D), str (n,)
+    table.names, table.matrix                            # str, float32 (n, D)
 
 Several sources are concatenated, each L2-normalised by itself: the paper's three networks together, or C3D with
 improved dense trajectories (section 4). A source is a folder that `c3dvideo extract` wrote, a folder with one .npy per
@@ -10,19 +9,16 @@ video (`sub/a.mp4.npy`), a CSV whose first column is `path` and whose others are
 per row of the labels file.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from c3dvideo.datasets.examples import SOURCE_PATTERNS, Dataset, Example
-from c3dvideo.datasets.lists import read_csv
-from c3dvideo.datasets.splits import with_groups
-from c3dvideo.errors import DatasetError, StoreError, UsageError
-from c3dvideo.features.store import Manifest, descriptor, list_features, read_features, read_manifest, read_metadata
+from c3dvideo.errors import StoreError, UsageError
+from c3dvideo.features.manifest import Manifest, read_manifest
+from c3dvideo.features.store import descriptor, list_features, read_features, read_metadata
 from c3dvideo.files import os_reason
 from c3dvideo.progress import track
 from c3dvideo.reading import ForeignFile
@@ -52,78 +48,6 @@ class Descriptors:
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Descriptors beside their examples, and the names of videos with features or a label only."""
-
-    matrix: Array
-    parts: tuple[Part, ...]
-    examples: tuple[Example, ...]
-    unlabelled: tuple[str, ...] = ()
-    featureless: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The path of every row's video."""
-        return tuple(example.path for example in self.examples)
-
-    @property
-    def labels(self) -> Array:
-        """The class name of every row, str (n,)."""
-        return np.array([example.label for example in self.examples])
-
-    @property
-    def groups(self) -> Array:
-        """The source video of every row, str (n,), as `source_of` finds it."""
-        return np.array([source_of(example) for example in self.examples])
-
-    def rows(self, keep: Array) -> "Labelled":
-        """The chosen rows; keep: indices or a mask."""
-        chosen = np.arange(len(self.examples))[keep]
-        return replace(self, matrix=self.matrix[chosen], examples=tuple(self.examples[i] for i in chosen))
-
-    def preferred_part(self, split: str, preferred: Sequence[str]) -> "Labelled":
-        """The rows of `split`; "" takes the first of `preferred` that occurs; "all", or "" without one, every row."""
-        found = {example.split for example in self.examples}
-        chosen = split or next((name for name in preferred if name in found), "all")
-        return self if chosen == "all" else self.part(chosen)
-
-    def part(self, split: str) -> "Labelled":
-        """The rows of one split; raises DatasetError when there are none."""
-        keep = np.array([example.split == split for example in self.examples])
-        if not keep.any():
-            found = sorted({example.split or "(none)" for example in self.examples})
-            raise DatasetError(f"no video is in split {split!r}; the labels have {', '.join(found)}")
-        return self.rows(keep)
-
-
-def read_labelled(
-    sources: Sequence[str | Path],
-    *,
-    labels: str | Path | None,
-    layers: Sequence[str] = (),
-    group_pattern: str = "",
-) -> Labelled:
-    """The descriptors in `sources` beside their labels.
-
-    labels: a CSV path,label[,split][,group]; None takes the folder of each video as its label.
-    group_pattern: a regular expression whose first group, in a video's path, names its source video.
-
-    >>> labelled = read_labelled(["features"], labels=None)
-    >>> labelled.matrix.shape, labelled.labels.shape, str(labelled.labels[0])
-    ((40, 1024), (40,), 'approaching_sign')
-    """
-    dataset = None
-    if labels is not None:
-        if not Path(labels).is_file():
-            raise UsageError(f"there is no labels file {labels}; expected a CSV path,label[,split][,group]")
-        dataset = read_csv(labels)
-    names = [example.path for example in dataset.examples] if dataset else []
-    table = read_descriptors(sources, layers=layers, row_names=names)
-    dataset = dataset or labels_from_folders(table.names)
-    return join(table, with_groups(dataset, group_pattern) if group_pattern else dataset)
-
-
 def read_descriptors(
     sources: Sequence[str | Path], *, layers: Sequence[str] = (), row_names: Sequence[str] = ()
 ) -> Descriptors:
@@ -149,56 +73,6 @@ def read_descriptors(
         )
     matrix = np.concatenate([np.stack([rows[name] for name in names]) for _, rows in blocks], axis=1)
     return Descriptors(tuple(names), matrix, tuple(part for part, _ in blocks))
-
-
-def join(descriptors: Descriptors, dataset: Dataset) -> Labelled:
-    """The descriptors of labelled videos, in the order of the labels; raises DatasetError when there are none."""
-    examples = {PurePosixPath(example.path).as_posix(): example for example in dataset.examples}
-    if len(examples) < len(dataset.examples):
-        raise DatasetError("the labels give several parts of one video; a descriptor is of a whole video")
-    row = {name: index for index, name in enumerate(descriptors.names)}
-    unlabelled = tuple(name for name in descriptors.names if name not in examples)
-    featureless = tuple(name for name in examples if name not in row)
-    kept = [name for name in examples if name in row]
-    if not kept:
-        raise DatasetError(
-            f"none of {len(examples)} labelled videos has features: labels name {some(featureless)}, features are of "
-            f"{some(descriptors.names)}; paths in the labels are relative to the folder that was extracted"
-        )
-    return Labelled(
-        matrix=descriptors.matrix[[row[name] for name in kept]],
-        parts=descriptors.parts,
-        examples=tuple(replace(examples[name], path=name) for name in kept),
-        unlabelled=unlabelled,
-        featureless=featureless,
-    )
-
-
-def labels_from_folders(names: Sequence[str]) -> Dataset:
-    """Labels by the folder of each video: the label of "sub/walking/a.mp4" is "walking"."""
-    loose = [name for name in names if "/" not in name]
-    if loose:
-        raise DatasetError(f"{len(loose)} videos lie in no folder and so have no label: {some(loose)}")
-    examples = tuple(Example(name, PurePosixPath(name).parent.name) for name in names)
-    return Dataset(examples, tuple(sorted({example.label for example in examples})))
-
-
-def source_of(example: Example) -> str:
-    """The source video of an example: its group, or else `source_by_name`."""
-    return example.group or source_by_name(example.path)
-
-
-def source_by_name(path: str) -> str:
-    """The source video that a customary file name gives, or the path itself.
-
-    Customary names are those of UCF101 (`v_Walk_g08_c01` comes from `v_Walk_g08`) and Kinetics (the YouTube id).
-    """
-    stem = PurePosixPath(path).stem
-    for pattern in SOURCE_PATTERNS:
-        found = re.search(pattern, stem)
-        if found:
-            return stem[: found.end(1)]
-    return path
 
 
 def clip_vectors(array: Array) -> Array:
@@ -238,14 +112,6 @@ def settings_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> l
 def some(names: Sequence[str], limit: int = 3) -> str:
     """A few of the names, and how many more there are."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
-def note_leftovers(labelled: Labelled) -> Iterator[str]:
-    """One line about videos with features but no label, and one about labelled videos without features."""
-    if labelled.unlabelled:
-        yield f"{len(labelled.unlabelled)} videos have features but no label: {some(labelled.unlabelled)}"
-    if labelled.featureless:
-        yield f"{len(labelled.featureless)} labelled videos have no features: {some(labelled.featureless)}"
 
 
 def _read_source(source: Location, layer: str, row_names: Sequence[str]) -> tuple[Part, dict[str, Array]]:

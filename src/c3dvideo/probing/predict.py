@@ -23,7 +23,8 @@ from c3dvideo.features.activations import VideoActivations
 from c3dvideo.features.decoding import STALL_SECONDS
 from c3dvideo.features.default_weights import note_on_default_weights
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.store import Failure, descriptor
+from c3dvideo.features.failures import Failure
+from c3dvideo.features.store import descriptor
 from c3dvideo.network.c3d import C3D
 from c3dvideo.probing.descriptors import Part, clip_vectors, some, unit_rows
 from c3dvideo.progress import progress

@@ -26,7 +26,8 @@ from sklearn.svm import LinearSVC
 
 from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.files import atomic_file
-from c3dvideo.probing.descriptors import Array, Labelled, Part, settings_differences
+from c3dvideo.probing.descriptors import Array, Part, settings_differences
+from c3dvideo.probing.labelled import Labelled
 from c3dvideo.progress import progress
 from c3dvideo.reading import ForeignFile, parse_json, parsing
 from c3dvideo.reading_arrays import read_npz

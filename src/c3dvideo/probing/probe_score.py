@@ -12,7 +12,7 @@ from typing import Any
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
-from c3dvideo.probing.descriptors import Labelled
+from c3dvideo.probing.labelled import Labelled
 from c3dvideo.probing.probe import Probe
 
 # A terminal of 120 columns holds this many counts beside the class names.

@@ -19,9 +19,12 @@ import numpy as np
 from c3dvideo.choices import PostProcessing
 from c3dvideo.errors import C3DVideoError, StoreError, UsageError
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.store import Failure, Manifest, descriptor
+from c3dvideo.features.failures import Failure
+from c3dvideo.features.manifest import Manifest
+from c3dvideo.features.store import descriptor
 from c3dvideo.files import atomic_file, cache_folder
-from c3dvideo.probing.descriptors import Array, Part, clip_vectors, read_descriptors, source_by_name, unit_rows
+from c3dvideo.probing.descriptors import Array, Part, clip_vectors, read_descriptors, unit_rows
+from c3dvideo.probing.labelled import source_by_name
 from c3dvideo.reading import ForeignFile
 from c3dvideo.reading_arrays import read_npy
 from c3dvideo.synthetic import EVERYDAY, write_dataset

@@ -21,7 +21,7 @@ from c3dvideo.choices import SearchKind
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.extras import require_extra
 from c3dvideo.features.convert.pca import fit_pca
-from c3dvideo.features.store import Failure
+from c3dvideo.features.failures import Failure
 from c3dvideo.files import writing
 from c3dvideo.probing.descriptors import Array
 from c3dvideo.progress import progress

@@ -17,9 +17,11 @@ import numpy as np
 from c3dvideo.datasets.examples import Dataset, Example
 from c3dvideo.datasets.lists import read_csv
 from c3dvideo.errors import StoreError, UsageError
-from c3dvideo.features.store import Failure, Manifest, list_features, read_layer_names, read_manifest
+from c3dvideo.features.failures import Failure
+from c3dvideo.features.manifest import Manifest, read_manifest
+from c3dvideo.features.store import list_features, read_layer_names
 from c3dvideo.probing.descriptors import Array, choose_layer
-from c3dvideo.probing.descriptors import labels_from_folders as label_by_folder
+from c3dvideo.probing.labelled import labels_from_folders as label_by_folder
 from c3dvideo.search.feature_clips import FeatureClips, feature_clips, file_state
 from c3dvideo.search.index_rows import VideoRows
 from c3dvideo.search.vector_space import VectorSpace

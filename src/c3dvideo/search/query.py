@@ -177,7 +177,7 @@ def query_vector(
         None takes the embedded weights. They must be those of the index.
     Raises UsageError for other weights and for a time outside the video, VideoError for a video that cannot be read.
     """
-    from c3dvideo.features.store import Failure
+    from c3dvideo.features.failures import Failure
     from c3dvideo.search.feature_clips import clip_ends
 
     extractor = index_extractor(index, weights, device=device)

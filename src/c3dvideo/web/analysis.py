@@ -14,7 +14,7 @@ import numpy as np
 
 from c3dvideo.errors import UsageError, VideoError
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.store import Failure
+from c3dvideo.features.failures import Failure
 from c3dvideo.probing.descriptors import Array, clip_vectors, settings_differences, unit_rows
 from c3dvideo.probing.probe import Probe
 from c3dvideo.search.vector_space import VectorSpace

@@ -17,7 +17,8 @@ from sklearn.metrics import log_loss
 from c3dvideo.datasets.examples import Example
 from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.files import atomic_file
-from c3dvideo.probing.descriptors import Array, Labelled, Part, settings_differences, unit_rows
+from c3dvideo.probing.descriptors import Array, Part, settings_differences, unit_rows
+from c3dvideo.probing.labelled import Labelled
 from c3dvideo.probing.probe import Probe, fit_probe, group_folds
 from c3dvideo.probing.probe_score import wilson
 from c3dvideo.search.index import Index

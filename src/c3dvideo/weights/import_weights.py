@@ -29,8 +29,8 @@ from c3dvideo.reading import ForeignFile, decompressed, read_bytes, read_text
 from c3dvideo.reading_arrays import read_npy
 from c3dvideo.video.preprocess import CAFFE, PROFILES, Profile
 from c3dvideo.weights.formats.caffe import read_blob
+from c3dvideo.weights.formats.found_arrays import Array, Found
 from c3dvideo.weights.formats.recognise import read_arrays
-from c3dvideo.weights.formats.state_dicts import Array, Found
 
 LABELS = Path(__file__).parent / "labels"
 MEAN_BYTES = 256 << 20

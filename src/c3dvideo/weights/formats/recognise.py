@@ -17,9 +17,9 @@ from c3dvideo.files import os_reason
 from c3dvideo.network.folder import CONFIG
 from c3dvideo.reading import ForeignFile
 from c3dvideo.reading_arrays import read_npz
-from c3dvideo.weights.formats import state_dicts, tensorflow
+from c3dvideo.weights.formats import layer_order, state_dicts, tensorflow
+from c3dvideo.weights.formats.found_arrays import Found
 from c3dvideo.weights.formats.pickles import read_pickle, read_torch
-from c3dvideo.weights.formats.state_dicts import Found
 
 _LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|\([ld]|[\]}]q|c[\w.]+\r?\n\w+")  # protocol 2 and later, or 0 and 1
@@ -99,19 +99,19 @@ def _refuses(what: str) -> Callable[[Path, Pool5Order | None], Found]:
 def _read_tensorflow(path: Path, rows: Pool5Order | None) -> Found:
     # That one network was converted from the release, whose fc6 reads channels first.
     usual: Pool5Order = "chw" if "sports1m_finetuning_ucf101" in path.name else "hwc"
-    return state_dicts.from_tensorflow(tensorflow.read_checkpoint(path), rows=rows or usual)
+    return layer_order.from_tensorflow(tensorflow.read_checkpoint(path), rows=rows or usual)
 
 
 def _read_zip(path: Path, rows: Pool5Order | None) -> Found:
     with zipfile.ZipFile(path) as archive:
         members = archive.namelist()
     if "model.weights.h5" in members:
-        return state_dicts.from_keras(path)
+        return layer_order.from_keras(path)
     if any(not name.endswith(".npy") for name in members):
         return state_dicts.from_checkpoint(read_torch(path))
     with read_npz(ForeignFile(path, WeightsError, "an .npz archive of weights")) as arrays:
         named = {name: arrays.array(name, kinds="fiub") for name in arrays.names}
-    return state_dicts.from_tensorflow(named, rows=rows) if rows else state_dicts.from_named_arrays(named)
+    return layer_order.from_tensorflow(named, rows=rows) if rows else state_dicts.from_named_arrays(named)
 
 
 def _read_safetensors(path: Path, _: Pool5Order | None) -> Found:
@@ -147,7 +147,7 @@ FORMATS = (
         _begins(*_TORCH7),
         _refuses("a Torch7 file; import another copy of the network; see `c3dvideo weights list`"),
     ),
-    Format("Keras HDF5", _begins(b"\x89HDF"), lambda path, _: state_dicts.from_keras(path)),
+    Format("Keras HDF5", _begins(b"\x89HDF"), lambda path, _: layer_order.from_keras(path)),
     Format("PyTorch, Keras 3 or npz", _begins(b"PK\x03\x04"), _read_zip),
     Format("safetensors", _is_safetensors, _read_safetensors),
     Format(
@@ -164,7 +164,7 @@ FORMATS = (
     Format(
         "ONNX",
         lambda ends: ends.head.startswith(b"\x08") or ends.path.suffix == ".onnx",
-        lambda path, _: state_dicts.from_onnx(path),
+        lambda path, _: layer_order.from_onnx(path),
     ),
     Format("Caffe model", _begins(b"\x0a", b"\x12"), lambda path, _: state_dicts.from_caffe(path)),
 )

@@ -70,6 +70,19 @@ def test_every_package_stands_in_the_readme() -> None:
     assert named == {path.parent.name for path in (ROOT / "src/c3dvideo").glob("*/__init__.py")}
 
 
+def test_the_layers_are_the_same_in_readme_contributing_and_import_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [layer.split(" | ") for layer in contracts[0]["layers"] if layer != "__main__"]
+    text = re.search(r"    cli -> .*?\n\n", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.DOTALL)
+    assert text is not None
+    assert [layer.split(" | ") for layer in " ".join(text[0].split()).split(" -> ")] == layers
+    tree = (ROOT / "README.md").read_text().split("## Architecture", 1)[1].split("## ", 1)[0]
+    named = re.findall(r"(?:^|  )(\w+)(?:/|\.py)(?=\s)", tree.split("src/c3dvideo/\n")[1].split("tests/")[0])
+    order = {name: number for number, layer in enumerate(layers) for name in layer}
+    assert sorted(named) == sorted(order)
+    assert [order[name] for name in named] == sorted(order[name] for name in named)
+
+
 def test_no_two_modules_have_one_name() -> None:
     names = Counter(path.name for path in (ROOT / "src").rglob("*.py") if path.name != "__init__.py")
     assert [name for name, n in names.items() if n > 1] == []
