@@ -6,7 +6,10 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 import c3dvideo
 
@@ -86,6 +89,13 @@ def test_the_layers_are_the_same_in_readme_contributing_and_import_contract() ->
 def test_no_two_modules_have_one_name() -> None:
     names = Counter(path.name for path in (ROOT / "src").rglob("*.py") if path.name != "__init__.py")
     assert [name for name, n in names.items() if n > 1] == []
+
+
+def test_no_modules_name_each_other_in_a_ring_for_type_checkers_either() -> None:
+    """The import contract leaves out TYPE_CHECKING blocks, which the package itself needs for its lazy names."""
+    graph = grimp.build_graph("c3dvideo", cache_dir=None)
+    graph.remove_module("c3dvideo")
+    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()
 
 
 def test_the_command_line_defines_no_choices_of_its_own() -> None:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -31,11 +31,9 @@ from torch import Tensor
 from c3dvideo.choices import StoredPrecision
 from c3dvideo.errors import DownloadError, UsageError, WeightsError
 from c3dvideo.files import atomic_text, writing
+from c3dvideo.network.described_network import DescribedNetwork
 from c3dvideo.reading import ForeignFile, read_json
 from c3dvideo.video.preprocess import Profile
-
-if TYPE_CHECKING:
-    from c3dvideo.network.c3d import C3D
 
 MODEL, CONFIG, MEAN = "model.safetensors", "config.json", "mean_volume"
 DESCRIPTOR_MEAN = "descriptor_mean"
@@ -45,10 +43,10 @@ BESIDE_WEIGHTS = (MEAN, DESCRIPTOR_MEAN)
 EMBEDDED = Path(__file__).parent / "embedded"
 HUB_SECONDS = 5.0
 """How long the model hub may take to answer at all."""
-Network = TypeVar("Network", bound="C3D")
+Network = TypeVar("Network", bound=DescribedNetwork)
 
 
-def save_folder(network: "C3D", directory: str | Path, *, precision: StoredPrecision = "fp32") -> None:
+def save_folder(network: DescribedNetwork, directory: str | Path, *, precision: StoredPrecision = "fp32") -> None:
     """Write the network as a weights folder; the two files appear complete or not at all.
 
     precision: "fp16" stores half the bytes; what is loaded is then float32 of the rounded numbers.
@@ -241,7 +239,7 @@ def array_faults(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, 
     return faults
 
 
-def replace_head(network: "C3D", num_classes: int) -> None:
+def replace_head(network: DescribedNetwork, num_classes: int) -> None:
     """Give the network a last layer of `num_classes` outputs, drawn anew, and warn that it is untrained."""
     before = network.architecture["num_classes"]
     fresh = type(network)(**{**network.architecture, "num_classes": num_classes}).head
@@ -292,7 +290,7 @@ def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     }
 
 
-def fingerprint(network: "C3D") -> str:
+def fingerprint(network: DescribedNetwork) -> str:
     """One sha256 of everything that decides activations: arrays, mean volume and architecture.
 
     The dropout and filler of the architecture matter in training only and are left out.
@@ -302,7 +300,7 @@ def fingerprint(network: "C3D") -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _arrays(network: "C3D") -> dict[str, Tensor]:
+def _arrays(network: DescribedNetwork) -> dict[str, Tensor]:
     """The state dict and, where there is one, the mean volume; contiguous tensors on the CPU."""
     arrays = {name: array.detach().cpu().contiguous() for name, array in network.state_dict().items()}
     if network.mean_volume is not None:

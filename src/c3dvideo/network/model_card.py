@@ -8,10 +8,9 @@ nobody stated is called "not stated", so that a reader sees what is missing.
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from c3dvideo.network.c3d import C3D
+from c3dvideo.network.described_network import DescribedNetwork
 
 NOT_STATED = "not stated"
 PAPER = "https://arxiv.org/abs/1412.0767"
@@ -19,7 +18,7 @@ _MOST_CLASSES = 20
 
 
 def model_card(
-    network: "C3D",
+    network: DescribedNetwork,
     *,
     name: str = "owner/name",
     licence: str | None = None,
@@ -48,7 +47,7 @@ def model_card(
         "C3D (Tran et al., [Learning Spatiotemporal Features with 3D Convolutional Networks]"
         f"({PAPER}), ICCV 2015): {network.architecture['clip_length']} frames in, "
         f"{network.fc6.out_features:,} numbers (fc6) or {network.architecture['num_classes']:,} classes out. "
-        f"{sum(each.numel() for each in network.parameters()):,} parameters.",
+        f"{sum(array.numel() for array in network.state_dict().values()):,} parameters.",
         "## Use",
         f'```python\nfrom c3dvideo import extract\n\nextract(["my_videos"], "features", weights="{name}")\n```',
         "## Data",
