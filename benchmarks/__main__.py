@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import __doc__ as introduction
-from benchmarks import exported, files, gpu, index, network, planning, training
+from benchmarks import exported, files, gpu, index, many_duplicates, network, planning, training
 from benchmarks.plot import plot
 from benchmarks.turns import Row
 from c3dvideo.machine import n_cores, processor_name
@@ -27,6 +27,7 @@ SECTIONS = {
     "memory": files.measure_memory,
     "scaling": files.measure_scaling,
     "index": index.measure,
+    "duplicates": many_duplicates.measure_duplicates,
     "start": files.measure_start,
     "planning": planning.measure_planning,
 }

@@ -32,17 +32,26 @@ class GeneratedVideos:
     All of them share one direction, so that raw cosines of unrelated clips are large, as they are of real features.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, clips_per_video: int = CLIPS_PER_VIDEO) -> None:
         self._random = np.random.default_rng(seed)
+        self._clips_per_video = clips_per_video
         self._kinds = self._normal(_N_KINDS, _LATENT)
         self._mixing = self._normal(_LATENT, WIDTH) / np.sqrt(_LATENT)
 
     def __call__(self, n_videos: int) -> np.ndarray:
-        """Features float32 (n_videos, 20, 1024)."""
+        """Features float32 (n_videos, clips, 1024)."""
+        return self.features(self.contents(n_videos))
+
+    def contents(self, n_videos: int) -> np.ndarray:
+        """What the clips of random videos show, as float32 (n_videos, clips, 96)."""
         kinds = self._kinds[self._random.integers(0, _N_KINDS, n_videos)]
         videos = kinds + self._normal(n_videos, _LATENT)
-        clips = videos[:, None] + 0.7 * self._normal(n_videos, CLIPS_PER_VIDEO, _LATENT)
-        features = clips @ self._mixing + 0.2 * self._normal(n_videos, CLIPS_PER_VIDEO, WIDTH) + 2
+        return videos[:, None] + 0.7 * self._normal(n_videos, self._clips_per_video, _LATENT)
+
+    def features(self, contents: np.ndarray, *, changed: float = 0.0) -> np.ndarray:
+        """Features (..., 1024) of clips, whose contents are first changed at random by `changed` per number."""
+        contents = contents + changed * self._normal(*contents.shape)
+        features = contents @ self._mixing + 0.2 * self._normal(*contents.shape[:-1], WIDTH) + 2
         return np.maximum(features, 0)
 
     def _normal(self, *shape: int) -> np.ndarray:
@@ -63,12 +72,12 @@ def _measure(db: str, n_videos: int) -> Iterator[Row]:
     section = f"index of {n_clips:,}"
     generated = GeneratedVideos()
     started = perf_counter()
-    writer = _new_index(db, generated, n_videos)
+    writer = new_index(db, generated, n_videos)
     directions = np.empty((n_clips, writer.space.n_direction), np.float32)
     seconds = perf_counter() - started
     for first in range(0, n_videos, _VIDEOS_AT_ONCE):
         videos = generated(min(_VIDEOS_AT_ONCE, n_videos - first))
-        rows = [_rows(first + number, features) for number, features in enumerate(videos)]
+        rows = [rows_of_video(_name(first + number), features) for number, features in enumerate(videos)]
         block = np.concatenate([row.vectors for row in rows])
         directions[first * CLIPS_PER_VIDEO :][: len(block)] = writer.space.directions(block)
         started = perf_counter()
@@ -121,24 +130,30 @@ def _queries(section: str, index: Index, directions: np.ndarray) -> Iterator[Row
 
 
 def _place(row: int) -> tuple[str, int]:
-    return f"{row // CLIPS_PER_VIDEO:06d}.mp4", row % CLIPS_PER_VIDEO
+    return _name(row // CLIPS_PER_VIDEO), row % CLIPS_PER_VIDEO
 
 
-def _rows(number: int, vectors: np.ndarray) -> VideoRows:
-    starts = np.arange(CLIPS_PER_VIDEO, dtype=np.float64)
+def _name(number: int) -> str:
+    return f"{number:06d}.mp4"
+
+
+def rows_of_video(name: str, vectors: np.ndarray) -> VideoRows:
+    """The rows of a video whose clips follow each other every second."""
+    starts = np.arange(len(vectors), dtype=np.float64)
     return VideoRows(
-        video=f"{number:06d}.mp4",
+        video=name,
         state="generated",
         content_sha256=None,
         start_seconds=starts,
         end_seconds=starts + 1,
         label=None,
-        clip_labels=[None] * CLIPS_PER_VIDEO,
+        clip_labels=[None] * len(vectors),
         vectors=vectors,
     )
 
 
-def _new_index(db: str, generated: GeneratedVideos, n_videos: int) -> IndexWriter:
+def new_index(db: str, generated: GeneratedVideos, n_videos: int) -> IndexWriter:
+    """An index without rows, with the statistics of generated clips."""
     sample = generated(building.SAMPLE_CLIPS // CLIPS_PER_VIDEO).reshape(-1, WIDTH)
     writer = new_generation(db, fit_space(sample), n_videos=n_videos)
     settings: dict[str, object] = {"settings": {}, "fingerprint": "", "features": "", "pca": None}

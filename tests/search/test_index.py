@@ -185,6 +185,18 @@ def test_labels_are_stored_with_videos_and_clips(tmp_path: Path, features: Path)
     assert index.clips("sub/b.mp4").label.tolist() == ["dive"] * 3
 
 
+def test_of_overlapping_labels_the_shortest_part_counts(tmp_path: Path, features: Path) -> None:
+    """As on the page, in whatever order the lines stand."""
+    lines = ["sub/a.mp4,short,0.6,1.3", "sub/a.mp4,whole,,", "sub/a.mp4,long,0.5,9"]
+    for position in range(3):
+        labels = tmp_path / "labels.csv"
+        rotated = lines[position:] + lines[:position]
+        labels.write_text("\n".join(["path,label,start_seconds,end_seconds", *rotated]))
+        build_index(features, tmp_path / f"db{position}", labels=labels)
+        table = Index.open(tmp_path / f"db{position}").clips("sub/a.mp4")
+        assert table.label.tolist() == ["whole", "short", "long"]
+
+
 def test_folders_may_be_the_labels(tmp_path: Path, features: Path, feature_folder: Folder) -> None:
     build_index(features, tmp_path / "db", labels_from_folders=True)
     assert {video.label for video in Index.open(tmp_path / "db").videos()} == {"sub"}
@@ -231,7 +243,7 @@ def test_the_end_of_a_clip_comes_from_the_rate_or_from_the_next_clips() -> None:
     ends = clip_ends(_video([0, 8, 16], [0.0, 1.0, 5.0], fps="16", settings={"plan": plan}))
     np.testing.assert_allclose(ends, [5.0, 5.5, 6.0])
     sampled = {"plan": {"clip_length": 16, "sampling_rate": 2}}
-    np.testing.assert_allclose(clip_ends(_video([0], [0.0], fps="31", settings=sampled)), [1.0])
+    np.testing.assert_allclose(clip_ends(_video([0], [0.0], fps="32", settings=sampled)), [1.0])
     pooled = _video([0], [0.0], fps="25", n_frames=100, settings={"plan": plan, "pool": "mean"})
     np.testing.assert_allclose(clip_ends(pooled), [4.0])
     np.testing.assert_allclose(clip_ends(_video([0, 9], [0.0, 2.0])), [2.0, 4.0])

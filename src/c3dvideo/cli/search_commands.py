@@ -161,6 +161,14 @@ def duplicates(
         int,
         typer.Option("--min-clips", min=1, help="Aligned clips that near duplicates have, or all of a shorter video."),
     ] = 2,
+    exact: Annotated[
+        bool | None,
+        typer.Option(
+            "--exact/--approximate",
+            help="Compare every clip with every other one, or with clips of the nearest cells only.",
+            show_default="exact up to 100,000 clips",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find videos that are in the index twice: exact copies, and copies encoded, scaled, cropped or cut anew.
@@ -174,7 +182,11 @@ def duplicates(
     from c3dvideo.search.index import Index
 
     pairs = find_duplicates(
-        Index.open(db), threshold=THRESHOLD if threshold is None else threshold, min_clips=min_clips
+        Index.open(db),
+        threshold=THRESHOLD if threshold is None else threshold,
+        min_clips=min_clips,
+        exact=exact,
+        note=note,
     )
     if as_json:
         print_json({"pairs": [asdict(pair) for pair in pairs]})

@@ -82,13 +82,14 @@ class Collection:
     def sample(self, n_clips: int) -> Array:
         """Clips of random videos, at least `n_clips` where there are as many: float32 (n, W)."""
         found: list[Array] = []
-        shuffled = np.random.default_rng(0).permutation(sorted(self.states)).tolist()
-        for name in shuffled:
-            if sum(map(len, found)) >= n_clips:
+        n_found = 0
+        for name in np.random.default_rng(0).permutation(sorted(self.states)).tolist():
+            if n_found >= n_clips:
                 break
             clips = self._read(name)
             if clips is not None:
                 found.append(clips.vectors)
+                n_found += len(clips.vectors)
         if not found:
             raise self._unreadable()
         return np.concatenate(found)
@@ -181,13 +182,16 @@ def _is_whole(example: Example) -> bool:
 
 
 def _clip_labels(labels: Sequence[Example], clips: FeatureClips) -> list[str | None]:
-    """The label of each clip: of the part of the video that its middle lies in, or else of the whole video."""
+    """The label of each clip: of the shortest part of the video that holds its middle, or else of the whole video."""
     whole = next((example.label for example in labels if _is_whole(example)), None)
     found: list[str | None] = [whole] * len(clips.vectors)
     middles = (clips.start_seconds + clips.end_seconds) / 2
-    for example in labels:
-        if not _is_whole(example):
-            start, end = example.start_seconds or 0.0, np.inf if example.end_seconds is None else example.end_seconds
-            for position in np.flatnonzero((start <= middles) & (middles < end)):
-                found[position] = example.label
+    parts = [(*_part(example), example.label) for example in labels if not _is_whole(example)]
+    for start, end, label in sorted(parts, key=lambda part: part[0] - part[1]):  # the shortest last
+        for position in np.flatnonzero((start <= middles) & (middles < end)):
+            found[position] = label
     return found
+
+
+def _part(example: Example) -> tuple[float, float]:
+    return example.start_seconds or 0.0, np.inf if example.end_seconds is None else example.end_seconds

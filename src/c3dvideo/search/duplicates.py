@@ -4,31 +4,36 @@
         print(pair.a, pair.b, pair.kind, pair.score, pair.a_seconds, pair.b_seconds)
 
 Two videos of one recording have clips that are alike along one diagonal: clip i of one with clip i + d of the other.
-Pairs of similar clips vote for their difference in time, and the mean score along the best diagonal decides.
-docs/search.md states precision and recall on real videos.
+Pairs of similar clips vote for their difference in time, and the mean score along the best diagonal decides. Videos are
+aligned only when the score of some pair of their clips reaches the threshold. docs/search.md states precision and
+recall on real videos, and time and memory for a million clips.
 """
 
 import hashlib
+import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from c3dvideo.errors import UsageError
 from c3dvideo.probing.descriptors import Array
-from c3dvideo.progress import progress
 from c3dvideo.search.index import Index
+from c3dvideo.search.similar_pairs import ClipPairs, all_pairs, pairs_in_cells
+from c3dvideo.search.spooled_clips import SpooledClips
 
 THRESHOLD = 0.7
 """Smallest mean score of aligned clips: no false pair in the half of the measured videos that it was chosen on."""
+EXACT_UP_TO = 100_000
+"""Clips up to which all pairs are compared: a minute on one core."""
 # Clips of less than the threshold vote too, because single clips of a duplicate may differ more than most.
 _VOTE_MARGIN = 0.15
-_MOST_VOTES = 50  # of one clip, so that a collection of equal clips needs no more memory than others
 _MOST_OFFSETS = 3
-_ROWS_AT_ONCE = 1024
+_ROUNDING = 1e-4  # of scores, which are summed in another order in larger products
 
 DuplicateKind = Literal["exact", "near"]
 
@@ -51,13 +56,13 @@ class DuplicatePair:
 
 @dataclass(frozen=True, eq=False)
 class _Video:
-    """The clips of one video: its rows of the table, their spans in seconds, and when they start for a comparison."""
+    """The clips of one video: their spans in seconds, when they start for a comparison, and their directions."""
 
     name: str
-    rows: slice
     starts: Array
     ends: Array
     times: Array
+    directions: Array
 
     @property
     def span(self) -> tuple[float, float]:
@@ -66,103 +71,121 @@ class _Video:
     @property
     def step(self) -> float:
         """Seconds from one clip to the next."""
-        gaps = np.diff(self.times)
-        return float(np.median(gaps)) if len(gaps) else 0.0
+        return _step(self.times)
 
 
-def find_duplicates(index: Index, *, threshold: float = THRESHOLD, min_clips: int = 2) -> list[DuplicatePair]:
+def find_duplicates(
+    index: Index,
+    *,
+    threshold: float = THRESHOLD,
+    min_clips: int = 2,
+    exact: bool | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> list[DuplicatePair]:
     """All pairs of duplicates in an index: exact ones first, then near ones, the best first.
 
     threshold: smallest mean score of the aligned clips of near duplicates, -1 to 1. min_clips: how many clips must be
-    aligned, or all clips of the shorter video where it has fewer. All pairs of clips are compared: the time grows with
-    the square of their number. Raises UsageError for values outside these ranges.
+    aligned, or all clips of the shorter video where it has fewer. exact: compare every clip with every other one, in a
+        time that grows with the square of their number; False compares each with the clips of the nearest cells only,
+        which may miss near duplicates; None is exact up to 100,000 clips.
+    The directions of all clips are copied to the folder for temporary files, 1 KB per clip, twice with cells.
+    Raises UsageError for values outside these ranges, StoreError for a full disk.
     """
     if not -1 <= threshold <= 1:
         raise UsageError(f"`threshold={threshold}` is no score; expected -1 to 1")
     if min_clips < 1:
         raise UsageError(f"`min_clips={min_clips}` clips were wanted; expected 1 or more")
-    table = index.clips(vectors="directions")
-    videos = _videos(table.video, table.start_seconds, table.end_seconds)
-    exact = list(_exact(index, videos))
-    known = {(pair.a, pair.b) for pair in exact}
-    near = []
-    half_step = _half_step(videos)
-    for (first, second), votes in _votes(table.vectors, videos, threshold - _VOTE_MARGIN, half_step).items():
-        a, b = videos[first], videos[second]
-        if (a.name, b.name) not in known:
-            scores = table.vectors[a.rows] @ table.vectors[b.rows].T
-            offsets = [offset * half_step for offset, _ in votes.most_common(_MOST_OFFSETS)]
-            pair = _aligned(a, b, scores, offsets, threshold, min_clips)
-            if pair is not None:
-                near.append(pair)
-    return exact + sorted(near, key=lambda pair: (-pair.score, pair.a, pair.b))
+    with tempfile.TemporaryDirectory(prefix="c3dvideo") as folder:
+        clips = index.spool(Path(folder))
+        if not len(clips):
+            return []
+        if exact is None and not (exact := len(clips) <= EXACT_UP_TO):
+            note(
+                f"{len(clips):,} clips: each is compared with those of the nearest cells, which may miss near "
+                "duplicates; `exact=True` compares all"
+            )
+        lowest = threshold - _VOTE_MARGIN
+        pairs = all_pairs(clips, lowest=lowest) if exact else pairs_in_cells(clips, Path(folder), lowest=lowest)
+        same = sorted(_exact(index, clips), key=lambda pair: (pair.a, pair.b))
+        known = {(pair.a, pair.b) for pair in same}
+        near = [pair for pair in _near(clips, pairs, threshold, min_clips) if (pair.a, pair.b) not in known]
+    return same + sorted(near, key=lambda pair: (-pair.score, pair.a, pair.b))
 
 
-def _videos(names: Array, starts: Array, ends: Array) -> list[_Video]:
-    """The videos of a table of clips, which is in the order of videos."""
-    if not len(names):
-        return []
-    bounds = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
-    videos = []
-    for start, end in pairwise(bounds):
-        times = starts[start:end]
-        if not np.isfinite(times).all():  # a frame folder without a frame rate
-            times = np.arange(end - start, dtype=np.float64)
-        videos.append(_Video(names[start], slice(start, end), starts[start:end], ends[start:end], times))
-    return videos
+def _video(clips: SpooledClips, number: int) -> _Video:
+    rows = clips.rows(number)
+    starts = clips.start_seconds[rows]
+    return _Video(clips.names[number], starts, clips.end_seconds[rows], _times(starts), clips.directions[rows])
 
 
-def _exact(index: Index, videos: list[_Video]) -> Iterator[DuplicatePair]:
+def _times(starts: Array) -> Array:
+    """When clips start; by position in a frame folder without a frame rate."""
+    return starts if np.isfinite(starts).all() else np.arange(len(starts), dtype=np.float64)
+
+
+def _step(times: Array) -> float:
+    gaps = np.diff(times)
+    return float(np.median(gaps)) if len(gaps) else 0.0
+
+
+def _exact(index: Index, clips: SpooledClips) -> Iterator[DuplicatePair]:
     """Pairs of the same file content, or of the same vectors."""
-    vectors, contents = index.clips().vectors, index.contents()
-    groups: dict[str, list[_Video]] = defaultdict(list)
-    for video in videos:
-        groups[hashlib.sha256(vectors[video.rows].tobytes()).hexdigest()].append(video)
-        if (content := contents[video.name]) is not None:
-            groups[f"content {content}"].append(video)
-    pairs = {(a.name, b.name): (a, b) for group in groups.values() for a, b in combinations(group, 2)}
-    for (first, second), (a, b) in sorted(pairs.items()):
-        yield DuplicatePair(first, second, "exact", 1.0, a.span, b.span)
+    contents = index.contents()
+    groups: dict[str, list[int]] = defaultdict(list)
+    for number, name in enumerate(clips.names):
+        hashes = clips.vector_hashes[clips.rows(number)]
+        groups[hashlib.sha256(hashes.tobytes()).hexdigest()].append(number)
+        if (content := contents.get(name)) is not None:
+            groups[f"content {content}"].append(number)
+    for first, second in {pair for group in groups.values() for pair in combinations(group, 2)}:
+        a, b = _video(clips, first), _video(clips, second)
+        yield DuplicatePair(a.name, b.name, "exact", 1.0, a.span, b.span)
 
 
-def _votes(
-    directions: Array, videos: list[_Video], lowest: float, half_step: float
-) -> dict[tuple[int, int], Counter[int]]:
-    """How many pairs of similar clips each pair of videos has, by their difference in time in half steps."""
-    video_of = np.repeat(np.arange(len(videos)), [video.rows.stop - video.rows.start for video in videos])
-    times = np.concatenate([video.times for video in videos]) if videos else np.zeros(0)
-    votes: dict[tuple[int, int], Counter[int]] = defaultdict(Counter)
-    with progress("comparing clips", total=len(directions), unit="clips") as bar:
-        for start in range(0, len(directions), _ROWS_AT_ONCE):
-            block = directions[start : start + _ROWS_AT_ONCE]
-            # Each pair once: the rows of a block are compared with themselves and with what follows.
-            scores = block @ directions[start:].T
-            scores[video_of[start : start + len(block), None] >= video_of[None, start:]] = -np.inf
-            for row, line in enumerate(scores):
-                similar = np.flatnonzero(line >= lowest)
-                if len(similar) > _MOST_VOTES:
-                    similar = similar[np.argpartition(-line[similar], _MOST_VOTES)[:_MOST_VOTES]]
-                offsets = np.round((times[start + similar] - times[start + row]) / half_step)
-                for other, offset in zip(video_of[start + similar].tolist(), offsets.tolist(), strict=True):
-                    votes[int(video_of[start + row]), other][int(offset)] += 1
-            bar.advance(len(block))
-    return votes
+def _near(clips: SpooledClips, pairs: Iterator[ClipPairs], threshold: float, min_clips: int) -> Iterator[DuplicatePair]:
+    """The near duplicates among the videos that have similar clips."""
+    times = np.concatenate([_times(clips.start_seconds[clips.rows(number)]) for number in range(len(clips.names))])
+    half_step = _half_step(clips)
+    for some in pairs:
+        for (first, second), offsets in _candidates(clips, some, times, half_step, threshold):
+            votes = Counter(offsets.tolist())
+            best = [offset * half_step for offset, _ in votes.most_common(_MOST_OFFSETS)]
+            pair = _aligned(_video(clips, first), _video(clips, second), best, threshold, min_clips)
+            if pair is not None:
+                yield pair
 
 
-def _half_step(videos: list[_Video]) -> float:
+def _candidates(
+    clips: SpooledClips, pairs: ClipPairs, times: Array, half_step: float, threshold: float
+) -> Iterator[tuple[tuple[int, int], Array]]:
+    """Pairs of videos, and the differences in time, in half steps, between their similar clips.
+
+    Only with a pair of clips of the threshold or more: without one, no mean can reach it.
+    """
+    n_videos = len(clips.names)
+    keys = clips.video_of_row[pairs.first] * n_videos + clips.video_of_row[pairs.second]
+    strong = np.unique(keys[pairs.scores >= threshold - _ROUNDING])
+    kept = np.flatnonzero(np.isin(keys, strong))
+    kept = kept[np.argsort(keys[kept], kind="stable")]
+    offsets = np.round((times[pairs.second[kept]] - times[pairs.first[kept]]) / half_step).astype(np.int64)
+    bounds = np.searchsorted(keys[kept], strong)
+    for key, these in zip(strong.tolist(), np.split(offsets, bounds[1:]), strict=False):
+        yield divmod(key, n_videos), these
+
+
+def _half_step(clips: SpooledClips) -> float:
     """Half of the usual time from one clip to the next."""
-    steps = [video.step for video in videos if video.step > 0]
-    return float(np.median(steps)) / 2 if steps else 1.0
+    steps = [_step(_times(clips.start_seconds[clips.rows(number)])) for number in range(len(clips.names))]
+    positive = [step for step in steps if step > 0]
+    return float(np.median(positive)) / 2 if positive else 1.0
 
 
-def _aligned(
-    a: _Video, b: _Video, scores: Array, offsets: list[float], threshold: float, min_clips: int
-) -> DuplicatePair | None:
+def _aligned(a: _Video, b: _Video, offsets: list[float], threshold: float, min_clips: int) -> DuplicatePair | None:
     """The best alignment of two videos by differences in time, in seconds; None when none is good enough."""
     needed = min(min_clips, len(a.starts), len(b.starts))
     best: tuple[float, DuplicatePair] | None = None
     for first, second in _diagonals(a, b, offsets):
-        along = scores[first, second]
+        along = np.einsum("nd,nd->n", a.directions[first], b.directions[second])
         start, end = _best_run(along - (threshold - _VOTE_MARGIN))
         run = along[start:end]
         if len(run) >= needed and run.mean() >= threshold and (best is None or run.sum() > best[0]):
@@ -174,13 +197,14 @@ def _aligned(
 
 def _diagonals(a: _Video, b: _Video, offsets: list[float]) -> Iterator[tuple[Array, Array]]:
     """The clips of `a` and of `b` that are aligned, for each difference in time in seconds."""
-    differences = b.times[None] - a.times[:, None]
     reach = max(a.step, b.step) / 2 + 1e-6
     for offset in offsets:
         # The clip of b nearest to the wanted time; a clip without one within half a step has no partner.
-        distances = np.abs(differences - offset)
-        nearest = distances.argmin(axis=1)
-        kept = np.flatnonzero(distances[np.arange(len(nearest)), nearest] <= reach)
+        wanted = a.times + offset
+        after = np.clip(np.searchsorted(b.times, wanted), 0, len(b.times) - 1)
+        before = np.maximum(after - 1, 0)
+        nearest = np.where(np.abs(b.times[before] - wanted) <= np.abs(b.times[after] - wanted), before, after)
+        kept = np.flatnonzero(np.abs(b.times[nearest] - wanted) <= reach)
         if len(kept):
             yield kept, nearest[kept]
 

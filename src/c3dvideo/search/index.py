@@ -35,6 +35,7 @@ from c3dvideo.search.index_tables import (
     read_about,
     unpack_record,
 )
+from c3dvideo.search.spooled_clips import SpooledClips, spool_clips
 from c3dvideo.search.vector_space import VectorSpace
 
 Result = TypeVar("Result")
@@ -246,6 +247,13 @@ class Index:
             labels = table["label"].take(order).to_pylist()
         found = [parts[name] for name in part[order]]
         return ClipTable(_objects(found), starts, ends, _objects(labels), matrix)
+
+    @_again
+    def spool(self, folder: Path) -> SpooledClips:
+        """All clips in the order of videos and time, with their directions in a file of `folder`."""
+        self.refresh()
+        with database(self.db):
+            return spool_clips(self.clip_rows, self._rows, folder)
 
     @_again
     def video_vectors(self, *, vectors: VectorKind = "features") -> Array:

@@ -123,8 +123,9 @@ def among(column: str, values: Collection[str]) -> str:
 
 
 def matrix_of(column: Any) -> Array:
-    """A column of lists of one fixed size as float32 (n, D)."""
+    """A column of a table or of a batch, of lists of one fixed size, as float32 (n, D)."""
     width = column.type.list_size
-    flat = [np.asarray(chunk.flatten()) for chunk in column.chunks]
+    chunks = column.chunks if hasattr(column, "chunks") else [column]
+    flat = [np.asarray(chunk.flatten()) for chunk in chunks]
     matrix: Array = np.concatenate([*flat, np.zeros(0, np.float32)]).reshape(-1, width)
     return matrix
