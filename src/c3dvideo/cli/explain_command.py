@@ -56,8 +56,13 @@ def explain(
         Path | None, typer.Option("--probe", help="Explain the classes of this probe, not fc8's.", show_default=False)
     ] = None,
     layer: Annotated[
-        str, typer.Option("--layer", help="Layer of the Grad-CAM maps, or layer whose units are shown.")
-    ] = "conv5b",
+        str | None,
+        typer.Option(
+            "--layer",
+            help="Layer of the Grad-CAM maps, or layer whose units are shown.",
+            show_default="conv5b; conv4b for maps of the embedded weights",
+        ),
+    ] = None,
     unit: Annotated[
         list[int] | None,
         typer.Option("--unit", min=0, help="Unit to show; repeatable.", show_default="the four most selective"),

@@ -5,7 +5,7 @@ done.videos[0].clips[0].label, done.videos[0].files
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,7 +15,7 @@ import numpy as np
 from c3dvideo.choices import Damaged, ExplainMethod
 from c3dvideo.errors import UsageError, VideoError
 from c3dvideo.explain.deconvolution import deconvolve, guided_backprop
-from c3dvideo.explain.gradcam import clip_scores, grad_cam
+from c3dvideo.explain.gradcam import clip_scores, grad_cam, map_layer
 from c3dvideo.explain.layered import class_index, class_model
 from c3dvideo.explain.pictures import beside, overlay, rgb_clip, signed, write_filters
 from c3dvideo.explain.strongest import StrongClip, Unit, clip_pixels, strongest_clips
@@ -26,18 +26,22 @@ from c3dvideo.features.failures import Failure
 from c3dvideo.files import atomic_path, path_inside
 from c3dvideo.network.c3d import C3D
 from c3dvideo.plots import draw_grid
-from c3dvideo.probing.predict import ClipScore, check_probe
+from c3dvideo.probing.predict import ClipScore, check_probe, timeline_spans
 from c3dvideo.progress import progress
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.encode import write_video
 from c3dvideo.video.preprocess import Profile
-from c3dvideo.video.reader import Clip, ClipReader, read_clips
+from c3dvideo.video.reader import ClipReader, read_clips
 from c3dvideo.video.sources import Source, find_sources
 
 if TYPE_CHECKING:
     from c3dvideo.probing.probe import Probe
 
+UNIT_LAYER = "conv5b"
+"""The layer of the paper's Figure 4, whose units are shown by default."""
 _OF_VIDEOS = ("gradcam", "gradcam++", "guided")
+_MAPS = {"gradcam", "gradcam++"}
+_OF_UNITS = {"units", "deconvolution"}
 _SHEET = 24
 
 
@@ -83,7 +87,7 @@ def explain(
     weights: str | Path | C3D | None = None,
     probe: "Probe | str | Path | None" = None,
     target: str | int | None = None,
-    layer: str = "conv5b",
+    layer: str | None = None,
     units: Sequence[int] = (),
     n_clips: int = 8,
     profile: Profile | str | None = None,
@@ -99,7 +103,8 @@ def explain(
         strongest clips of each unit, "deconvolution" one with their projections to the pixels, and an mp4;
         "filters" the first layer as a moving picture.
     target: the class by name or number; None explains the best class of each clip. probe: explain its classes.
-    layer: where Grad-CAM is computed, or whose units are shown. units: numbers; none takes the four most selective.
+    layer: where Grad-CAM is computed, or whose units are shown; None takes that of `gradcam.map_layer`, and conv5b for
+        units. units: numbers; none takes the four most selective.
     n_clips: strongest clips per unit.
     Raises UsageError for arguments that do not fit, MissingExtraError without the extra "explain".
     """
@@ -114,7 +119,10 @@ def explain(
     network = extractor.network.to(extractor.device)
     if target is not None:
         class_index(class_model(network, scorer)[1], target)
-    note(f"{layer} of {extractor.label}, profile {network.profile.name}, on {extractor.device}")
+    mapped, shown_units = layer or map_layer(network), layer or UNIT_LAYER
+    used = [mapped] * bool(_MAPS & set(methods)) + [shown_units] * bool(_OF_UNITS & set(methods))
+    of_layers = f"{', '.join(dict.fromkeys(used))} of " if used else ""
+    note(f"{of_layers}{extractor.label}, profile {network.profile.name}, on {extractor.device}")
     filters = None
     if "filters" in methods:
         path = Path(out, f"{network.steps[0]}.gif")
@@ -127,18 +135,18 @@ def explain(
         sources = find_sources(inputs)
         if left_out := sources.note():
             note(left_out)
-        job = _Job(network, extractor.plan, scorer, target, layer, Path(out), damaged, stall_seconds)
+        job = _Job(network, extractor.plan, scorer, target, mapped, Path(out), damaged, stall_seconds)
         for source in sources:
             try:
                 shown.append(_explain_video(source, ways, job))
             except VideoError as error:
                 failures.append(Failure(name=source.name, path=source.path, stage="decode", message=str(error)))
     explained: list[ExplainedUnit] = []
-    if "units" in methods or "deconvolution" in methods:
+    if _OF_UNITS & set(methods):
         # Half precision would round activations, and the engine of a CPU is exact in any case.
         responses = Extractor(
             network,
-            layers=[layer],
+            layers=[shown_units],
             plan=extractor.plan,
             device=str(extractor.device),
             precision="fp32",
@@ -150,7 +158,7 @@ def explain(
         explained = [_explain_unit(unit, methods, responses, Path(out)) for unit in found if unit.clips]
         for unit in found:
             if not unit.clips:
-                note(f"{layer} unit {unit.unit} responds to no clip")
+                note(f"{shown_units} unit {unit.unit} responds to no clip")
     return Explanations(videos=tuple(shown), units=tuple(explained), filters=filters, failures=tuple(failures))
 
 
@@ -206,13 +214,22 @@ def _explain_video(source: Source, ways: Sequence[str], job: _Job) -> ExplainedV
         path = path_inside(job.out, source.name, f".{way}.mp4")
         with atomic_path(path) as temporary, progress(f"{way}: {source.name}", unit="clips") as bar:
             frames = _frames(reader, way, job, clips, sheet, bar.advance)
-            fps = Fraction(reader.fps or 25).limit_denominator(1001)
+            # Of sampled frames, only every n-th is shown: at this rate they last as long as the video.
+            fps = Fraction(reader.fps or 25).limit_denominator(1001) / job.plan.sampling_rate
             write_video(temporary, frames, fps=fps, container_format="mp4")
         files[way] = str(path)
         picture = path_inside(job.out, source.name, f".{way}.png")
         draw_grid(picture, sheet.pictures, captions=sheet.captions, title=f"{source.name}: {way}")
         files[f"{way} sheet"] = str(picture)
-    return ExplainedVideo(name=source.name, path=source.path, clips=tuple(clips), files=files)
+    return ExplainedVideo(name=source.name, path=source.path, clips=_timed(clips, reader, job.plan), files=files)
+
+
+def _timed(clips: Sequence[ClipScore], reader: ClipReader, plan: ClipPlan) -> tuple[ClipScore, ...]:
+    """The clips of a video that has been read, with their ends as `predict` states them: those need all starts."""
+    starts = [clip.start_frame for clip in clips]
+    seconds = [np.nan if clip.start_seconds is None else clip.start_seconds for clip in clips]
+    spans = timeline_spans(starts, seconds, plan=plan, n_frames=reader.n_frames, fps=reader.fps)
+    return tuple(replace(clip, **span) for clip, span in zip(clips, spans, strict=True))
 
 
 def _frames(
@@ -242,7 +259,13 @@ def _frames(
                 plus_plus=way == "gradcam++",
             )
             right = overlay(rgb, maps[0])
-        explained = _explained(clip, reader, job.plan, classes[best], float(scores[0, best]))
+        explained = ClipScore(
+            **timeline_spans(
+                [clip.start_frame], [clip.start_seconds], plan=job.plan, n_frames=reader.n_frames, fps=reader.fps
+            )[0],
+            label=classes[best],
+            score=float(scores[0, best]),
+        )
         clips.append(explained)
         text = f"{explained.label} {explained.score:.2f}"
         sheet.add(right[len(right) // 2], f"{_when(explained)} {text}")
@@ -250,19 +273,6 @@ def _frames(
         # Clips that overlap are shown up to the start of the next.
         shown = min(len(rgb), max(1, job.plan.stride_frames // job.plan.sampling_rate))
         yield from beside(rgb[:shown], right[:shown], caption=f"{_when(explained)}   {text}")
-
-
-def _explained(clip: Clip, reader: ClipReader, plan: ClipPlan, label: str, score: float) -> ClipScore:
-    timed = reader.fps is not None and not np.isnan(clip.start_seconds)
-    length = plan.span_frames
-    return ClipScore(
-        start_frame=clip.start_frame,
-        end_frame=clip.start_frame + length,
-        start_seconds=clip.start_seconds if timed else None,
-        end_seconds=clip.start_seconds + float(length / reader.fps) if timed and reader.fps else None,
-        label=label,
-        score=score,
-    )
 
 
 def _when(clip: ClipScore) -> str:

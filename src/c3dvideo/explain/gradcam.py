@@ -31,14 +31,14 @@ def grad_cam(
     *,
     target: str | int | Sequence[str | int] | None = None,
     probe: "Probe | None" = None,
-    layer: str = "conv5b",
+    layer: str | None = None,
     plus_plus: bool = False,
 ) -> Floats:
     """Maps of the evidence for a class, float32 (n, T, H, W) at the size of the clips, each from 0 to 1.
 
     clips: uint8 (n, 3, T, H, W) in the channel order of the network's profile, as `read_clips` gives them.
     target: a class by name or number, or one per clip; None is the best class of each clip. probe: explain its classes
-        in place of the network's own. layer: a convolution or pooling layer.
+        in place of the network's own. layer: a convolution or pooling layer; None takes that of `map_layer`.
     A map without any evidence for the class is zero everywhere; the others have a maximum of 1.
     Raises UsageError for an unknown class or layer and for clips of another size, MissingExtraError without Captum.
 
@@ -48,6 +48,7 @@ def grad_cam(
     >>> grad_cam(network, np.zeros((2, 3, 16, 112, 112), np.uint8), target=1, layer="conv5a").shape
     (2, 16, 112, 112)
     """
+    layer = map_layer(network) if layer is None else layer
     if layer not in network.steps or not layer.startswith(("conv", "pool")):
         shown = ", ".join(name for name in network.steps if name.startswith(("conv", "pool")))
         raise UsageError(f"`layer={layer}` has no maps; choose one of {shown}")
@@ -61,6 +62,20 @@ def grad_cam(
     largest = cam.amax(dim=(1, 2, 3), keepdim=True)
     maps: Floats = torch.where(largest > 0, cam / largest.clamp_min(torch.finfo(cam.dtype).tiny), cam).cpu().numpy()
     return maps
+
+
+def map_layer(network: C3D) -> str:
+    """The layer whose maps are computed by default: the last of conv5, or of conv4 with the profile `embedded`.
+
+    In maps of the embedded weights at conv4b, generated objects have more of the mass than at conv5b, whose places are
+    twice as wide; docs/explain.md has the measurement.
+
+    >>> from c3dvideo import C3D, load_weights
+    >>> map_layer(load_weights()), map_layer(C3D(num_classes=2, fc_width=8))
+    ('conv4b', 'conv5b')
+    """
+    stage = "conv4" if network.profile.name == "embedded" else "conv5"
+    return [name for name in network.steps if name.startswith(stage)][-1]
 
 
 def clip_scores(network: C3D, clips: np.ndarray, probe: "Probe | None" = None) -> tuple[Floats, tuple[str, ...]]:

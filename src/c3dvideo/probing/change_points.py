@@ -29,6 +29,7 @@ from c3dvideo.features.store import VideoFeatures, read_features
 from c3dvideo.network.c3d import C3D
 from c3dvideo.probing.descriptors import Array, choose_layer, clip_vectors, unit_rows
 from c3dvideo.progress import progress
+from c3dvideo.video.clip_times import seconds_at
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import Profile
 from c3dvideo.video.sources import find_sources
@@ -221,7 +222,7 @@ def _segments(features: VideoFeatures, path: str, layer: str, threshold: float) 
     starts = features.start_frame
     span, n_frames, fps = _facts(features, path)
     found = change_points(vectors, starts, clip_frames=span, threshold=threshold)
-    seconds = _clock(features, fps)
+    seconds = _clock(features, n_frames, fps)
     edges = [0, *(frame for frame, _ in found), n_frames]
     return SegmentedVideo(
         name=features.name,
@@ -253,14 +254,15 @@ def _facts(features: VideoFeatures, path: str) -> tuple[int, int, Fraction | Non
         ) from error
 
 
-def _clock(features: VideoFeatures, fps: Fraction | None) -> Callable[[int], float | None]:
-    """When a frame is shown: between the times of the clips, and by the frame rate after the last of them."""
+def _clock(features: VideoFeatures, n_frames: int, fps: Fraction | None) -> Callable[[int], float | None]:
+    """When a frame is shown; None in a frame folder."""
     frames, seconds = features.start_frame, features.start_seconds
 
     def clock(frame: int) -> float | None:
         if not fps or not np.isfinite(seconds).all():
             return None
-        beyond = max(0, frame - int(frames[-1]))
-        return round(float(np.interp(frame, frames, seconds)) + float(beyond / fps), 6)
+        one = np.array([frame])
+        found = seconds_at(one, start_frame=frames, start_seconds=seconds, n_frames=n_frames, fps=fps)
+        return round(float(found[0]), 6)
 
     return clock

@@ -22,6 +22,7 @@ from c3dvideo.features.store import Array, VideoFeatures, descriptor, list_featu
 from c3dvideo.probing.descriptors import clip_vectors, some
 from c3dvideo.probing.predict import ClipScore, Prediction, Predictions
 from c3dvideo.progress import track
+from c3dvideo.video.clip_times import clip_end_frames
 
 if TYPE_CHECKING:
     import fiftyone
@@ -214,7 +215,6 @@ def _ends(stored: VideoFeatures) -> Array:
     plan = settings.get("plan", {})
     n_frames = stored.metadata.get("n_frames")
     span = plan.get("clip_length", 16) * plan.get("sampling_rate", 1)
-    ends: Array = stored.start_frame + span
-    if n_frames is None:
-        return ends
-    return np.full_like(ends, n_frames) if settings.get("pool") else np.minimum(ends, n_frames)
+    if n_frames is not None and settings.get("pool"):
+        return np.full_like(stored.start_frame, n_frames)
+    return clip_end_frames(stored.start_frame, span_frames=span, n_frames=n_frames)

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,10 @@ from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.failures import Failure
 from c3dvideo.features.store import descriptor
 from c3dvideo.network.c3d import C3D
-from c3dvideo.probing.descriptors import Part, clip_vectors, some, unit_rows
+from c3dvideo.probing.descriptors import Array, Part, clip_vectors, some, unit_rows
 from c3dvideo.progress import progress
 from c3dvideo.video.access import shown
+from c3dvideo.video.clip_times import clip_spans
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.preprocess import Profile
 from c3dvideo.video.sources import find_sources
@@ -207,29 +209,42 @@ def _prediction(found: VideoActivations, extractor: Extractor, probe: "Probe | N
         video = probe.scores(np.concatenate([descriptor(rows) for rows in vectors])[None])[0]
         names = probe.classes
     best = np.argsort(-video, kind="stable")[:top]
+    spans = timeline_spans(
+        found.start_frame, found.start_seconds, plan=extractor.plan, n_frames=found.n_frames, fps=found.fps
+    )
     return Prediction(
         name=found.source.name,
         path=shown(found.source.path),
         top=tuple(Score(names[index], float(video[index])) for index in best),
         timeline=tuple(
-            ClipScore(
-                **_span(found, extractor, clip),
-                label=names[int(scores.argmax())],
-                score=float(scores.max()),
-            )
-            for clip, scores in enumerate(clips)
+            ClipScore(**span, label=names[int(scores.argmax())], score=float(scores.max()))
+            for span, scores in zip(spans, clips, strict=True)
         ),
     )
 
 
-def _span(found: VideoActivations, extractor: Extractor, clip: int) -> dict[str, Any]:
-    """Where a clip begins and ends, in frames and seconds; a frame folder has no clock."""
-    start_frame, start_seconds = int(found.start_frame[clip]), float(found.start_seconds[clip])
-    end_frame = min(start_frame + extractor.plan.span_frames, found.n_frames)
-    timed = found.fps is not None and not math.isnan(start_seconds)
-    return {
-        "start_frame": start_frame,
-        "end_frame": end_frame,
-        "start_seconds": start_seconds if timed else None,
-        "end_seconds": start_seconds + float((end_frame - start_frame) / found.fps) if timed and found.fps else None,
-    }
+def timeline_spans(
+    start_frame: Sequence[int] | Array,
+    start_seconds: Sequence[float] | Array,
+    *,
+    plan: ClipPlan,
+    n_frames: int,
+    fps: Fraction | None,
+) -> list[dict[str, Any]]:
+    """Where each clip begins and ends, as arguments of `ClipScore`; the seconds are None where they are unknown.
+
+    start_frame, start_seconds: of all clips of one video, in order. n_frames, fps: of the video.
+    """
+    ends = clip_spans(start_frame, start_seconds, span_frames=plan.span_frames, n_frames=n_frames, fps=fps)
+    spans = []
+    for start, since, end, until in zip(start_frame, start_seconds, *ends, strict=True):
+        timed = fps is not None and not math.isnan(until)
+        spans.append(
+            {
+                "start_frame": int(start),
+                "end_frame": int(end),
+                "start_seconds": float(since) if timed else None,
+                "end_seconds": float(until) if timed else None,
+            }
+        )
+    return spans

@@ -21,6 +21,7 @@ from c3dvideo.features.store import VideoFeatures, read_features, stored_in_shar
 from c3dvideo.probing.descriptors import Array, clip_vectors
 from c3dvideo.reading import ForeignFile, opened
 from c3dvideo.storage import Location
+from c3dvideo.video.clip_times import clip_spans
 
 LARGEST_WIDTH = 20_000
 
@@ -79,36 +80,31 @@ def file_state(path: str | Location) -> str:
 def clip_ends(features: VideoFeatures) -> Array:
     """When each clip ends, in seconds: float64 (n_clips,).
 
-    Where the frame after a clip lies between stored clip starts, the time is interpolated between them, which is exact
-    for adjoining clips and serves variable rates; behind the last start it comes from the frame rate. A pooled row
-    ends with its video. Without a recorded plan a clip ends where the next one starts.
+    By the rule of `c3dvideo.video.clip_times`; where the end is not known, it is the start. A pooled row ends with its
+    video. Without a recorded plan a clip ends where the next one starts.
     """
-    starts, frames = features.start_seconds, features.start_frame
+    starts = features.start_seconds
     settings = features.metadata.get("settings")
     settings = settings if isinstance(settings, Mapping) else {}
     span = _span(settings.get("plan"))
     fps = _rate(features.metadata.get("fps"))
+    recorded = features.metadata.get("n_frames")
+    n_frames = recorded if isinstance(recorded, int) and recorded > 0 else None
     if settings.get("pool") is not None:
-        n_frames = features.metadata.get("n_frames")
-        return starts + (n_frames / fps if isinstance(n_frames, int) and fps else 0.0)
+        return starts + (n_frames / fps if n_frames and fps else 0.0)
     if span is None:
         step = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
         return np.append(starts[1:], starts[-1] + step)
-    if not fps:
-        fps = _average_rate(frames, starts)
-    ends = frames + span
-    inside = np.interp(ends, frames, starts)
-    behind = starts[-1] + (ends - frames[-1]) / fps if fps else np.full(len(starts), starts[-1])
-    # Timestamps may repeat; a clip never ends before it starts.
-    return np.maximum(np.where(ends <= frames[-1], inside, behind), starts)
+    _, ends = clip_spans(features.start_frame, starts, span_frames=span, n_frames=n_frames, fps=fps)
+    return np.where(np.isnan(ends), starts, ends)
 
 
 def _span(plan: Any) -> int | None:
-    """Frames from the first of a clip to the one after its last."""
+    """Consecutive frames that a clip of a recorded plan is taken from."""
     if not isinstance(plan, Mapping):
         return None
     length, rate = plan.get("clip_length"), plan.get("sampling_rate", 1)
-    return (length - 1) * rate + 1 if isinstance(length, int) and isinstance(rate, int) and length > 0 < rate else None
+    return length * rate if isinstance(length, int) and isinstance(rate, int) and length > 0 < rate else None
 
 
 def _rate(text: Any) -> float:
@@ -118,8 +114,3 @@ def _rate(text: Any) -> float:
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return 0.0
     return rate if math.isfinite(rate) and rate > 0 else 0.0
-
-
-def _average_rate(frames: Array, starts: Array) -> float:
-    seconds = float(starts[-1] - starts[0])
-    return float(frames[-1] - frames[0]) / seconds if seconds > 0 else 0.0

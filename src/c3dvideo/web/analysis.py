@@ -18,6 +18,7 @@ from c3dvideo.features.failures import Failure
 from c3dvideo.probing.descriptors import Array, clip_vectors, settings_differences, unit_rows
 from c3dvideo.probing.probe import Probe
 from c3dvideo.search.vector_space import VectorSpace
+from c3dvideo.video.clip_times import clip_spans
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.decode import open_video
 from c3dvideo.video.preprocess import Profile
@@ -71,8 +72,8 @@ def analyse(
         classes, shares = loaded.classes, probabilities(loaded, unit_rows(vectors).astype(np.float32), probe[1])
     fps = float(found.fps or 25)
     starts = found.start_frame / fps if np.isnan(found.start_seconds).any() else found.start_seconds
-    last = np.minimum(found.start_frame + extractor.plan.span_frames, found.n_frames)
-    ends = starts + (last - found.start_frame) / fps
+    span = extractor.plan.span_frames
+    _, ends = clip_spans(found.start_frame, starts, span_frames=span, n_frames=found.n_frames, fps=fps)
     return Analysis(starts, ends, vectors.astype(np.float32), classes, shares, found.damage)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from c3dvideo.errors import C3DVideoError, UsageError
 from c3dvideo.files import path_inside
 from c3dvideo.search.index import Index
+from c3dvideo.video.clip_times import clip_spans
 from c3dvideo.video.viewing import FOLDER_FPS
 from c3dvideo.web.video_names import video_id
 
@@ -163,7 +164,7 @@ def shown_times(starts: Array, ends: Array, settings: Mapping[str, Any]) -> tupl
         return starts, np.where(np.isnan(ends), starts, ends)
     plan = settings.get("plan")
     plan = plan if isinstance(plan, Mapping) else {}
-    stride, length = int(plan.get("stride_frames", 16)), int(plan.get("clip_length", 16))
-    span = (length - 1) * int(plan.get("sampling_rate", 1)) + 1
-    first = stride * np.arange(len(starts))
-    return first / FOLDER_FPS, (first + span) / FOLDER_FPS
+    span = int(plan.get("clip_length", 16)) * int(plan.get("sampling_rate", 1))
+    first = int(plan.get("stride_frames", 16)) * np.arange(len(starts))
+    shown = first / FOLDER_FPS
+    return shown, clip_spans(first, shown, span_frames=span, n_frames=None, fps=FOLDER_FPS)[1]
