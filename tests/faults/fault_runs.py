@@ -1,4 +1,4 @@
-"""Do faults to whole runs: kill them, fill their disk, make it read-only, delete their output, turn the clock back.
+"""Run whole commands under faults: kill them, fill their disk, make it read-only, delete their output, turn the clock back.
 
 python tests/faults/fault_runs.py --kills 50 --seed 1              # the table of docs/reliability.md
 python tests/faults/fault_runs.py --only extract train --kills 2 --writes 5

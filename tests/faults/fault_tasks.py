@@ -1,4 +1,4 @@
-"""The runs that faults are done to: what each does in a folder, and what of the folder must not depend on faults.
+"""The runs that meet faults: what each does in a folder, and what of the folder must not depend on faults.
 
 task = TASKS["extract"]
 task.run(inputs, out)                # starts, or resumes what is there
