@@ -1,6 +1,6 @@
-"""Run whole commands under faults: kill them, fill their disk, make it read-only, delete their output, turn the clock back.
+"""Run commands under faults: kill them, fill their disk, make it read-only, delete their output, turn the clock back.
 
-python tests/faults/fault_runs.py --kills 50 --seed 1              # the table of docs/reliability.md
+python tests/faults/fault_runs.py --kills 50 --seed 1 --writes 12  # the table of docs/reliability.md
 python tests/faults/fault_runs.py --only extract train --kills 2 --writes 5
 
 Every faulty run is followed by one without faults in the same folder, whose result must be that of a run that never
