@@ -26,7 +26,7 @@ print(found if isinstance(found, str) else found.twice(21))
 """
 
 needs_compiler = pytest.mark.skipif(compiled.compiler() is None, reason="no C++ compiler here")
-needs_shell = pytest.mark.skipif(os.name != "posix", reason="stands for a compiler by a shell script")
+needs_shell = pytest.mark.skipif(os.name != "posix", reason="takes a shell script as a compiler, or forks")
 
 
 @pytest.fixture
@@ -132,19 +132,39 @@ def test_a_damaged_record_is_written_again(source: Path, record: bytes | None) -
     assert json.loads(path.read_bytes()).keys() == json.loads(before).keys()
 
 
+DOCTORS = """
+import os, sys
+from c3dvideo import doctor
+from c3dvideo.cli import main
+
+folders, sys.argv = sys.argv[1:], ["c3dvideo", "doctor", "--json"]
+for folder in folders:
+    child = os.fork()
+    if child == 0:
+        os.environ["C3DVIDEO_CACHE"] = folder
+        os.dup2(os.open(f"{folder}/printed", os.O_CREAT | os.O_WRONLY), 1)
+        sys.exit(main())
+    print(os.waitpid(child, 0)[1])
+"""
+
+
+@needs_shell
 def test_doctor_survives_truncated_kernels(tmp_path: Path) -> None:
+    """The processes divide after the imports, of which each would take seconds."""
     library = kernels.load()
     if library is None:
         pytest.skip(kernels.why_missing())
     content = library.path.read_bytes()
     record = library.path.with_suffix(".json").read_bytes()
-    for length in (0, 100, 4096, len(content) // 2, len(content) - 1):
-        (tmp_path / library.path.name).write_bytes(content[:length])
-        (tmp_path / library.path.name).with_suffix(".json").write_bytes(record)
-        command = "from c3dvideo.cli import main; import sys; sys.argv = ['c3dvideo', 'doctor', '--json']; main()"
-        found = run("-c", command, C3DVIDEO_CACHE=str(tmp_path), CXX="missing", PATH=str(tmp_path))
-        assert found.returncode == 0, found.stderr
-        engine = json.loads(found.stdout)["engine"]
+    folders = [tmp_path / f"{length}" for length in (0, 100, 4096, len(content) // 2, len(content) - 1)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / library.path.name).write_bytes(content[: int(folder.name)])
+        (folder / library.path.name).with_suffix(".json").write_bytes(record)
+    found = run("-c", DOCTORS, *folders, CXX="missing", PATH=str(tmp_path))
+    assert found.stdout.split() == ["0"] * len(folders), found.stderr
+    for folder in folders:
+        engine = json.loads((folder / "printed").read_text())["engine"]
         assert engine["kernels"] == "plain PyTorch"
         assert engine["because"] == "c++ cannot be started: it does not exist"
 

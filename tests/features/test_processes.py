@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 
 from c3dvideo import C3D
+from c3dvideo.cli import main
 from c3dvideo.errors import StoreError, UsageError
-from c3dvideo.features import device_process
+from c3dvideo.features import device_process, processes
 from c3dvideo.features.clip_slots import ClipSlots, SlotLayout
 from c3dvideo.features.decoder_process import Filled
 from c3dvideo.features.decoding import Begun, Checked, End
 from c3dvideo.features.extract import ExtractSummary, extract
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.failures import Failure, append_failure, read_failures
+from c3dvideo.features.failures import append_failure, read_failures
 from c3dvideo.features.folder_run import Settled, store
 from c3dvideo.features.pipeline import Writer, compute
-from c3dvideo.features.store import list_features, read_features
+from c3dvideo.features.store import Failure, list_features, read_features
 from c3dvideo.features.timings import Timings
 from c3dvideo.machine import n_cores
 from c3dvideo.network.folder import save_folder
@@ -34,29 +35,23 @@ Write = Callable[..., Path]
 PLAN = ClipPlan(clip_length=8, stride_frames=4)
 
 PATCHES = """
-import os, signal, time
+import time
 from pathlib import Path
 from c3dvideo.features import processes
 
 HERE = Path(__file__).parent
-DEAD = {dead}
 prepare = processes._prepare
 pass_on = processes._Router._pass_on
 
 def note_processes(devices, *rest):
     found = prepare(devices, *rest)
     for device in devices:
-        (HERE / f"here-{{device._child.pid}}").touch()
+        (HERE / f"here-{device._child.pid}").touch()
     return found
 
-def slowly(self, source, content):
+def slowly(*rest):
     time.sleep(0.03)
-    pass_on(self, source, content)
-    device = self._device_of[source.name]
-    if isinstance(content, processes.Filled) and self._processes.index(device) in DEAD:
-        os.kill(device._child.pid, signal.SIGKILL)
-        while device.is_alive:
-            time.sleep(0.01)
+    pass_on(*rest)
 
 processes._prepare = note_processes
 processes._Router._pass_on = slowly
@@ -85,17 +80,45 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def command(weights: Path, videos: Path, out: Path, *, dead: tuple[int, ...] = ()) -> subprocess.Popen[str]:
+def words(weights: Path, videos: Path, out: Path) -> list[str]:
+    options = ["--clip-length", "8", "--stride-frames", "4", "--device", "cpu,cpu", "--json"]
+    return ["extract", str(videos), "--out", str(out), "--weights", str(weights), *options]
+
+
+def command(weights: Path, videos: Path, out: Path) -> subprocess.Popen[str]:
     script = weights.parent / "script" / "run.py"
     script.parent.mkdir()
-    script.write_text(PATCHES.format(dead=repr(dead)))
-    options = ["--clip-length", "8", "--stride-frames", "4", "--device", "cpu,cpu", "--json"]
-    return subprocess.Popen(
-        [sys.executable, str(script), "extract", str(videos), "--out", str(out), "--weights", str(weights), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    script.write_text(PATCHES)
+    line = [sys.executable, str(script), *words(weights, videos, out)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def run_with_deaths(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process, and kills some of its processes with their first clip; as `run` of the cli."""
+    pass_on = processes._Router._pass_on
+
+    def call(line: list[str], *, dead: tuple[int, ...]) -> tuple[int, str, str]:
+        def deadly(self: processes._Router, source: Source, content: Any) -> None:
+            time.sleep(0.03)
+            pass_on(self, source, content)
+            device = self._device_of[source.name]
+            if isinstance(content, Filled) and self._processes.index(device) in dead:
+                os.kill(device._child.pid, signal.SIGKILL)  # type: ignore[arg-type]
+                while device.is_alive:
+                    time.sleep(0.01)
+
+        monkeypatch.setattr(processes._Router, "_pass_on", deadly)
+        monkeypatch.setattr(sys, "argv", ["c3dvideo", *line])
+        with pytest.raises(SystemExit) as end:
+            main()
+            raise SystemExit(0)
+        shown = capsys.readouterr()
+        return int(end.value.code or 0), shown.out, shown.err
+
+    return call
 
 
 def alone(weights: Path, videos: Path, out: Path) -> ExtractSummary:
@@ -151,16 +174,17 @@ def test_the_decoders_are_shared(tiny_network: C3D) -> None:
     assert extractor.on("cpu").workers == extractor.workers
 
 
-def test_a_process_that_dies_takes_its_own_videos_only(videos: Path, tmp_path: Path, weights: Path) -> None:
+def test_a_process_that_dies_takes_its_own_videos_only(
+    videos: Path, tmp_path: Path, weights: Path, run_with_deaths: Callable[..., tuple[int, str, str]]
+) -> None:
     out = tmp_path / "out"
     alone(weights, videos, tmp_path / "whole")
     out.mkdir()
     # Failures of an earlier run that this one solves, one of them in the process that dies before it can say so.
     for name in ("a.mp4", "b.mp4"):
         append_failure(out, Failure(name=name, path=name, stage="decode", message="was broken"))
-    run = command(weights, videos, out, dead=(1,))
-    stdout, stderr = run.communicate(timeout=120)
-    assert run.returncode == 1, stderr
+    code, stdout, stderr = run_with_deaths(words(weights, videos, out), dead=(1,))
+    assert code == 1, stderr
     summary = json.loads(stdout)
     (lost,) = summary["not_done"]
     assert (summary["n_done"], summary["n_failed"], summary["n_videos"]) == (4, 1, 6)
@@ -176,10 +200,11 @@ def test_a_process_that_dies_takes_its_own_videos_only(videos: Path, tmp_path: P
     assert tree(out) == tree(tmp_path / "whole")
 
 
-def test_when_all_processes_die(videos: Path, tmp_path: Path, weights: Path) -> None:
-    run = command(weights, videos, tmp_path / "out", dead=(0, 1))
-    stdout, stderr = run.communicate(timeout=120)
-    assert (run.returncode, stdout) == (1, "")
+def test_when_all_processes_die(
+    videos: Path, tmp_path: Path, weights: Path, run_with_deaths: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, stdout, stderr = run_with_deaths(words(weights, videos, tmp_path / "out"), dead=(0, 1))
+    assert (code, stdout) == (1, "")
     killed = "the process on cpu was killed by SIGKILL"
     assert stderr.splitlines()[-1] == (
         f"c3dvideo: {killed}; {killed}; what was finished is kept, and the same command does the rest"
