@@ -259,7 +259,9 @@ def draw_grid(
     lines = [wrap(caption, max(8, int(cell / (CHARACTER_WIDTH * font)))) for caption in captions]
     caption_height = 1.3 * font * max(map(len, lines), default=0)
     figure = blank_figure(rows * (cell * height / width + caption_height + 5), title, width=cell * columns)
-    cells = list(figure.subplots(rows, columns, squeeze=False).flat)
+    # Axes that are off still measure the labels of their ticks, which took two fifths of the time.
+    without_ticks: dict[str, Any] = {"xticks": [], "yticks": []}
+    cells = list(figure.subplots(rows, columns, squeeze=False, subplot_kw=without_ticks).flat)
     for axes in cells:
         axes.set_axis_off()
     for axes, picture in zip(cells, pictures, strict=False):
