@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from c3dvideo import plots
 from c3dvideo.errors import MissingExtraError, UsageError
@@ -54,6 +55,24 @@ def test_a_confusion_matrix_that_is_not_square_is_refused(tmp_path: Path) -> Non
 def test_a_grid_without_a_caption_for_each_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one caption per picture"):
         plots.draw_grid(tmp_path / "x.png", [np.zeros((2, 2, 3), np.uint8)], captions=["a", "b"])
+
+
+def test_pictures_of_a_grid_stand_upright_in_their_cells_in_order(tmp_path: Path) -> None:
+    pictures = [np.full((20, 30, 3), 0, np.uint8), np.full((40, 30, 3), 0, np.uint8), np.zeros((20, 30, 3), np.uint8)]
+    for number, picture in enumerate(pictures):
+        picture[: len(picture) // 2, :, number] = 255
+    plots.draw_grid(tmp_path / "x.png", pictures, columns=2)
+    drawn = np.asarray(Image.open(tmp_path / "x.png").convert("RGB"))
+    height, width = (drawn.shape[0] // 2, drawn.shape[1] // 2)
+    for number in range(3):
+        cell = drawn[number // 2 * height :, number % 2 * width :][:height, :width]
+        upper, lower = cell[height // 4, width // 2], cell[height * 3 // 4, width // 2]
+        assert upper.tolist() == [255 * (channel == number) for channel in range(3)]
+        assert not lower.any()
+        coloured = (cell != 255).any(axis=2)
+        shape = coloured.any(axis=1).sum() / coloured.any(axis=0).sum()
+        assert shape == pytest.approx(pictures[number].shape[0] / pictures[number].shape[1], rel=0.02)
+    assert (drawn[height:, width:] == 255).all(), "there is no fourth picture"
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:

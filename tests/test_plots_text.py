@@ -81,6 +81,9 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
         captions=[f"v_ApplyEyeMakeup_g01_c{k:02d}.avi, 12.40-15.60 s" for k in range(10)],
         title="conv5b, unit 17: the clips that it responds to most in a collection with a long name",
     ),
+    "one row of nine": lambda path: plots.draw_grid(
+        path, [np.zeros((32, 32, 3), np.uint8)] * 9, captions=["a caption of several lines of text"] * 9, columns=9
+    ),
 }
 
 

@@ -258,16 +258,23 @@ def draw_grid(
     font = SMALL * max(1.0, cell * columns / PHONE_PIXELS)
     lines = [wrap(caption, max(8, int(cell / (CHARACTER_WIDTH * font)))) for caption in captions]
     caption_height = 1.3 * font * max(map(len, lines), default=0)
-    figure = blank_figure(rows * (cell * height / width + caption_height + 5), title, width=cell * columns)
-    # Axes that are off still measure the labels of their ticks, which took two fifths of the time.
-    without_ticks: dict[str, Any] = {"xticks": [], "yticks": []}
-    cells = list(figure.subplots(rows, columns, squeeze=False, subplot_kw=without_ticks).flat)
-    for axes in cells:
-        axes.set_axis_off()
-    for axes, picture in zip(cells, pictures, strict=False):
-        axes.imshow(picture)
-    for axes, caption in zip(cells, lines, strict=False):
-        axes.set_title("\n".join(caption), fontsize=font, pad=2)
+    row_height = cell * height / width + caption_height + 5
+    figure = blank_figure(rows * row_height, title, width=cell * columns)
+    # One axes, in points, for all pictures: an axes and a computed layout for each took four times as long.
+    figure.set_layout_engine("none")
+    points = 72 * figure.get_figheight()
+    for text in figure.texts:  # the title
+        text.set_y(1 - 3 / points)
+    axes = figure.add_axes((0, 0, 1, rows * row_height / points))
+    axes.set_axis_off()
+    axes.set(xlim=(0, cell * columns), ylim=(rows * row_height, 0), autoscale_on=False)
+    for number, picture in enumerate(pictures):
+        middle, top = (number % columns + 0.5) * cell, (number // columns) * row_height + caption_height + 2
+        scale = (cell - 6) / max(picture.shape[1], picture.shape[0] * width / height)
+        across, down = scale * picture.shape[1], scale * picture.shape[0]
+        axes.imshow(picture, extent=(middle - across / 2, middle + across / 2, top + down, top), aspect="auto")
+        if captions:
+            axes.text(middle, top - 2, "\n".join(lines[number]), fontsize=font, ha="center", va="bottom")
     save_figure(figure, path)
 
 
