@@ -57,24 +57,34 @@ def narrow_network() -> C3D:
     return network.eval()
 
 
+@pytest.fixture(scope="session")
+def make_tiny_network() -> Callable[..., C3D]:
+    """Makes networks for 8 frames of 32x32 pixels, fast enough for many whole runs, with weights from a seed."""
+
+    def make(classes: tuple[str, ...] = ("a", "b", "c", "d", "e"), *, seed: int = 20150712) -> C3D:
+        torch.manual_seed(seed)
+        network = C3D(
+            num_classes=len(classes),
+            stages=((4,), (4,), (8, 8), (8, 8), (8, 8)),
+            fc_width=16,
+            filler="xavier",
+            clip_length=8,
+            crop_size=32,
+        )
+        network.classes = classes
+        network.profile = replace(
+            CAFFE, name="tiny", resize_height=36, resize_width=48, crop_size=32, crop_top=2, crop_left=8
+        )
+        network.mean_volume = np.full((3, 8, 36, 48), 100.0, np.float32)
+        return network.eval()
+
+    return make
+
+
 @pytest.fixture
-def tiny_network() -> C3D:
-    """A network for 8 frames of 32x32 pixels, fast enough for many whole runs: five classes, weights from a seed."""
-    torch.manual_seed(20150712)
-    network = C3D(
-        num_classes=5,
-        stages=((4,), (4,), (8, 8), (8, 8), (8, 8)),
-        fc_width=16,
-        filler="xavier",
-        clip_length=8,
-        crop_size=32,
-    )
-    network.classes = ("a", "b", "c", "d", "e")
-    network.profile = replace(
-        CAFFE, name="tiny", resize_height=36, resize_width=48, crop_size=32, crop_top=2, crop_left=8
-    )
-    network.mean_volume = np.full((3, 8, 36, 48), 100.0, np.float32)
-    return network.eval()
+def tiny_network(make_tiny_network: Callable[..., C3D]) -> C3D:
+    """A tiny network with five classes."""
+    return make_tiny_network()
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,23 @@ def test_an_argument_is_shown_as_its_flag(library: str, shown: str) -> None:
     assert with_flags(library) == shown
 
 
+@pytest.mark.parametrize(
+    ("words", "library", "shown"),
+    [
+        (("similar",), "keep it with `damaged='keep'`", "keep it with `c3dvideo extract --damaged keep`"),
+        (("explain",), "keep it with `damaged='keep'`", "keep it with `--damaged keep`"),
+        (("train",), "store fewer `layers=`", "store fewer `c3dvideo extract --layer`"),
+        (("similar",), "store fewer `layers=`", "store fewer `--layer`"),
+        (("serve",), "choose `batch_norm=False`", "choose `c3dvideo train --no-batch-norm`"),
+        (("plan",), "give `metric=`", "give `c3dvideo weights publish --metric`"),
+    ],
+)
+def test_a_flag_of_another_command_is_shown_after_its_command(words: tuple[str, ...], library: str, shown: str) -> None:
+    speak_for(command(*words), get_command(app))
+    assert with_flags(library) == shown
+    speak_for(None)
+
+
 @pytest.mark.usefixtures("extract_command")
 def test_notes_and_json_name_flags(capsys: pytest.CaptureFixture[str]) -> None:
     note("choose another `out=`")

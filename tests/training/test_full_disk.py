@@ -73,7 +73,7 @@ def test_tables_and_generated_videos(tmp_path: Path, videos: Dataset) -> None:
     with largest_file(20), pytest.raises(StoreError, match=r"split\.csv could not be written"):
         write_csv(videos, tmp_path / "split.csv")
     with largest_file(40), pytest.raises(StoreError, match=r"good\.csv could not be written"):
-        check_dataset(videos, tmp_path / "check")
+        check_dataset(videos, tmp_path / "check", workers=0)
     with largest_file(1000), pytest.raises(StoreError, match=r"_000\.mp4 could not be written"):
         write_dataset(tmp_path / "generated", clips_per_class=1, n_frames=17, height=64, width=64)
     assert {path.name for path in tmp_path.rglob("*.*") if "videos" not in str(path)} == {"problems.csv"}

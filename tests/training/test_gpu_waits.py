@@ -139,6 +139,20 @@ def test_losses_are_read_when_they_have_arrived(monkeypatch: pytest.MonkeyPatch)
     assert log.values == [0.0, 1.0, 2.0]
 
 
+def test_processes_of_one_run_read_the_same_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that stops earlier than the others would leave them waiting for it, however fast their devices are."""
+    read = []
+    for questions in (0, 5, 100):
+        monkeypatch.setattr(losses, "_start_copy", lambda loss, left=questions: (loss, Event(left)))
+        log, found = LossLog(), []
+        for update in range(12):
+            log.add(torch.tensor(float(update)), update=update, learning_rate=0.1)
+            found.append([each.update for each in log.arrived(in_step=True)])
+        read.append((found, [each.update for each in log.rest()]))
+    assert read[0] == read[1] == read[2]
+    assert read[0] == ([[] for _ in range(8)] + [[0], [1], [2], [3]], [4, 5, 6, 7, 8, 9, 10, 11])
+
+
 def test_a_late_loss_that_is_not_finite_names_its_own_update(monkeypatch: pytest.MonkeyPatch) -> None:
     events = iter([Event(2), Event(0), Event(0)])
     monkeypatch.setattr(losses, "_start_copy", lambda loss: (loss, next(events)))

@@ -55,6 +55,31 @@ learner.Learner.training_step = stopping
 train(sys.argv[1], out, accelerator="cpu", cache=out.parent / "cache", **options)
 """
 
+DIVERGING = """
+import json, os, pathlib, sys
+from c3dvideo.errors import TrainingError
+from c3dvideo.training import losses
+from c3dvideo.training.train import train
+
+class Event:
+    def __init__(self):
+        self.questions = 100 * int(os.environ["RANK"])
+
+    def query(self):
+        self.questions -= 1
+        return self.questions < 0
+
+    def synchronize(self):
+        pass
+
+losses._start_copy, losses.BATCHES_LATE = lambda loss: (loss, Event()), 1
+out = pathlib.Path(sys.argv[2])
+try:
+    train(sys.argv[1], out, accelerator="cpu", cache=out.parent / "cache", **json.loads(sys.argv[3]))
+except TrainingError as error:
+    out.with_name(f"stopped{os.environ['RANK']}").write_text(str(error))
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, moving_square: Callable[..., Path]) -> Path:
@@ -66,6 +91,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, moving_square: Callable[...
         rows.append(f"{number}.mp4,{'ab'[number % 2]},{'val' if number >= N_TRAINED else 'train'}")
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
     (root / "program.py").write_text(PROGRAM.format(n_trained=N_TRAINED))
+    (root / "diverging.py").write_text(DIVERGING)
     return root
 
 
@@ -120,6 +146,20 @@ def test_two_processes_train_as_one_and_their_run_is_resumed_by_one(
         **SETTINGS,
     )
     assert_same_curve(history(folder / "two"), alone)
+
+
+def test_all_processes_stop_for_the_same_loss(folder: Path) -> None:
+    """The device of one process is far behind: its losses arrive after those of the other, and both stop together."""
+    options = {**SETTINGS, "batch_size": 2, "learning_rate": 1e30, "epochs": 1}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    given = [folder / "diverging.py", folder / "labels.csv", folder / "diverged", json.dumps(options)]
+    done = subprocess.run(
+        [*torchrun, *given], env=environment(), capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    stopped = [(folder / f"stopped{rank}").read_text() for rank in (0, 1)]
+    assert stopped[0] == stopped[1]
+    assert stopped[0].startswith(("the loss is nan at update 1 ", "the loss is inf at update 1 "))
 
 
 def test_the_run_of_one_process_is_resumed_by_two(

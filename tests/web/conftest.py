@@ -3,13 +3,12 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -17,7 +16,6 @@ from c3dvideo import C3D
 from c3dvideo.features.extract import extract
 from c3dvideo.search.build_index import build_index
 from c3dvideo.video.encode import write_video
-from c3dvideo.video.preprocess import CAFFE
 from c3dvideo.web.site_parts import Site, SiteSettings
 from c3dvideo.web.uploads import UploadLimits
 from c3dvideo.web.web_app import make_app
@@ -69,30 +67,11 @@ def write_square(path: Path, seed: int, *, speed: int, n_frames: int = 48) -> No
             Image.fromarray(pixels).save(path / f"{index:04d}.png")
 
 
-def tiny_weights(folder: Path) -> Path:
-    """A network for 8 frames of 32 x 32 pixels with weights from a seed."""
-    torch.manual_seed(1)
-    network = C3D(
-        num_classes=2,
-        stages=((4,), (4,), (8, 8), (8, 8), (8, 8)),
-        fc_width=16,
-        filler="xavier",
-        clip_length=8,
-        crop_size=32,
-    )
-    network.classes = ("a", "b")
-    network.profile = replace(
-        CAFFE, name="tiny", resize_height=36, resize_width=48, crop_size=32, crop_top=2, crop_left=8
-    )
-    network.mean_volume = np.full((3, 8, 36, 48), 100.0, np.float32)
-    network.eval().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+def library(tmp_path_factory: pytest.TempPathFactory, make_tiny_network: Callable[..., C3D]) -> Library:
     root = tmp_path_factory.mktemp("library")
-    made = Library(root / "videos", root / "features", root / "my.db", tiny_weights(root / "weights"))
+    made = Library(root / "videos", root / "features", root / "my.db", root / "weights")
+    make_tiny_network(("a", "b"), seed=1).save_pretrained(made.weights)
     for seed, name in enumerate(NAMES):
         speed = {"right": 2, "left": -2}.get(name.split("/")[0], 0)
         write_square(made.videos / name, seed, speed=speed)

@@ -235,8 +235,8 @@ def test_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch, cache: Path) -
     message = str(caught.value)
     assert "http://127.0.0.1:9/conv3d_deepnetA could not be fetched" in message
     assert (
-        "; get the file elsewhere, then run `c3dvideo weights import FILE --mean FILE --out DIR` and give DIR as "
-        "`weights=`" in message
+        "; get the file elsewhere, then run `c3dvideo weights import FILE --mean FILE --out DIR` and give DIR instead "
+        "of the name" in message
     )
     assert "\n" not in message
 

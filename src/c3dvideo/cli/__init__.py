@@ -78,7 +78,8 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     arguments, debug = _take_debug(sys.argv[1:])
-    speak_for(_command(arguments))
+    group = get_command(app)
+    speak_for(_command(group, arguments), group)
     try:
         app(args=arguments, prog_name="c3dvideo")
     except (C3DVideoError, OSError) as error:
@@ -100,9 +101,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _command(arguments: list[str]) -> Any:
+def _command(group: Any, arguments: list[str]) -> Any:
     """The command that the words name, as far as they name one."""
-    command: Any = get_command(app)
+    command = group
     for word in arguments:
         if word in getattr(command, "commands", {}):
             command = command.commands[word]

@@ -74,7 +74,7 @@ def check(
     layout: LayoutOption = "auto",
     fold: Fold = 1,
     stride_frames: Annotated[int, typer.Option("--stride-frames", help="Frames between clip starts.")] = 16,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Videos decoded at a time.")] = 4,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that decode.")] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Decode every video; write which are good, how many clips they give, and what is wrong with the others.

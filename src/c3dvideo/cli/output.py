@@ -3,7 +3,8 @@
     note("choose another `out=`")              # stderr: choose another `--out`
 
 The library names its arguments as `name=` in backticks, because most of its readers write Python. Whoever typed a
-command reads the flag of the same meaning instead.
+command reads the flag of the same meaning instead: `--name`, or `c3dvideo extract --name` where their own command has
+no such flag. (A damaged video, for one, may be read by any command, and only some can keep its good clips.)
 """
 
 import json
@@ -20,16 +21,32 @@ _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)=([^`]*)`")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _flags: dict[str, str] = {}
+_all_commands: list[Any] = [None]
 
 
-def speak_for(command: Any) -> None:
-    """Take the names of flags and arguments from `command`, a Click command, for every message from here on."""
+def speak_for(command: Any, others: Any = None) -> None:
+    """Take the names of flags and arguments from `command`, a Click command, for every message from here on.
+
+    others: the group of all commands, for arguments that `command` lacks; the first command that has one is named.
+    """
     _flags.clear()
+    _all_commands[:] = [others]
     for parameter in getattr(command, "params", ()):
         if parameter.name is not None:
             is_option = parameter.param_type_name == "option"
             shown = parameter.metavar or parameter.name.upper()
             _flags[parameter.name] = max(parameter.opts, key=len) if is_option else shown
+
+
+def _flag_elsewhere(argument: str, group: Any, words: str = "c3dvideo") -> str:
+    """The flag of the first command below `group` that has the argument, after that command; "" when none has it."""
+    for name, command in getattr(group, "commands", {}).items():
+        for parameter in command.params:
+            if parameter.name == argument and parameter.param_type_name == "option":
+                return f"{words} {name} {max(parameter.opts, key=len)}"
+        if found := _flag_elsewhere(argument, command, f"{words} {name}"):
+            return found
+    return ""
 
 
 def with_flags(text: str) -> str:
@@ -53,7 +70,7 @@ def print_json(document: Any) -> None:
 
 def _flag(name: str, value: str) -> str:
     name = name if name in _flags else OTHER_NAMES.get(name, name)
-    flag = _flags.get(name, f"--{name.replace('_', '-')}")
+    flag = _flags.get(name) or _flag_elsewhere(name, *_all_commands) or f"--{name.replace('_', '-')}"
     if value in ("", "True"):
         return flag
     if value == "False":

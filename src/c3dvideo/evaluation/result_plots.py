@@ -263,7 +263,7 @@ def _clips(source: str | Path, layer: str) -> tuple[Array, tuple[float, float], 
     timed = bool(np.isfinite(features.start_seconds).all())
     starts = features.start_seconds if timed else features.start_frame.astype(np.float64)
     if len(vectors) != len(starts) or not len(starts):
-        raise UsageError(f"{source} has no vector per clip; extract it without `pool=mean`")
+        raise UsageError(f"{source} has no vector per clip; extract it again, without pooling")
     step = float(np.median(np.diff(starts))) if len(starts) > 1 else 1.0
     name = f"{features.name}, {'seconds' if timed else 'frames'}"
     return vectors, (float(starts[0]), float(starts[-1]) + (step or 1.0)), name

@@ -72,12 +72,12 @@ class FolderLocks:
                     self._enter()
         except OSError as error:
             raise StoreError(
-                f"{self._folder} cannot be written: {os_reason(error)}; choose another `out=` or make room"
+                f"{self._folder} cannot be written: {os_reason(error)}; make room, or choose another folder"
             ) from error
         return self
 
     def _enter(self) -> None:
-        if not self._others():
+        if not self._others():  # else an unfinished file may be one that another run is writing
             sweep_leftovers(self._folder)
         self._presence = _acquire(self._locks / f"{_RUN}{secrets.token_hex(8)}")
 

@@ -159,7 +159,8 @@ class Manager:
         if self._drawn_all:
             for decoder in [each for each in self._decoders.values() if each.source is None]:
                 self._selector.unregister(decoder.child.connection)
-                decoder.child.connection.close()  # which ends it
+                # Ends it, in its own time: waiting for the exit here would keep the others without slots.
+                decoder.child.connection.close()
                 self._forget(decoder)
                 self._retired.append(decoder)
 
@@ -224,10 +225,7 @@ class Manager:
             if decoder.still_seconds > limit + _SECONDS_TO_END:
                 self._lose(decoder)  # killed, and still there: the system does not answer it
             elif decoder.still_seconds > limit:
-                decoder.kill(
-                    f"no progress for {self._settings.stall_seconds:g} seconds; choose a larger `stall_seconds=` if "
-                    "the source is only slow"
-                )
+                decoder.kill(f"no progress for {self._settings.stall_seconds:g} seconds{self._settings.stall_advice}")
 
     def _lose(self, decoder: "_Decoder") -> None:
         """Count the video of a dead decoder as failed; the next video starts another one."""
@@ -236,8 +234,7 @@ class Manager:
         self._forget(decoder, is_stuck=not has_ended)
         if not decoder.is_ready:
             raise C3DVideoError(
-                f"a decoder could not be started: {reason}; see above for its message, or decode in the main process "
-                "with `workers=0`"
+                f"a decoder could not be started: {reason}; see above for its message{self._settings.start_advice}"
             )
         if decoder.source is not None:
             self._inbox.put((decoder.source, Failed("decode", f"{shown(decoder.source.path)!r}: {reason}")))

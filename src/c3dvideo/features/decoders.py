@@ -54,8 +54,10 @@ class ClipStream(Protocol):
 
 
 def slots_needed(batch_clips: Sequence[int], n_views: int, n_decoders: int) -> int:
-    """Two batches of clips per network, so that the next is there when one has been computed; and never fewer slots
-    than decoders, each of which needs one to get on."""
+    """The number of slots: two batches of clips per network, and never fewer than one per decoder and one more.
+
+    With two batches, the next is there when one has been computed. A decoder without a slot cannot continue.
+    """
     return max(2, n_decoders + 1, sum(2 * clips // n_views for clips in batch_clips))
 
 
@@ -101,15 +103,18 @@ class InProcessDecoder:
         for source in self._sources:
             if source is None:
                 yield None
+                # Other runs do the videos that are left, and nothing in this process shows when one of them is done.
                 time.sleep(SECONDS_UNTIL_NEXT_TRY)
                 continue
             for message in decode(source, self._settings, activity):
                 if isinstance(message, Clip):
+                    # Never empty: the reader releases a batch before it takes more, and there are slots for two.
                     slot = self._free.popleft()
                     self.clips[slot] = message.pixels
                     yield source, Filled(slot, message.start_frame, message.start_seconds)
                 else:
                     yield source, message
+            # After the whole video, as `Done` of a decoder process does: until then its reader still counts seconds.
             self._timings.add(activity.timings())
 
     def release(self, slots: Iterable[int]) -> None:
@@ -152,6 +157,7 @@ class Decoders:
 
     def __exit__(self, *_: object) -> None:
         self._manager.stop()
+        # Not joined without a limit: the thread may be drawing a source, which can wait for a lock on a network disk.
         self._thread.join(_SECONDS_TO_STOP)
         # What a thread still uses stays open: a closed descriptor could be another file's by then.
         if not self._thread.is_alive():
@@ -184,4 +190,5 @@ class Decoders:
 
     def interrupt(self, error: BaseException) -> None:
         """Have `messages` raise an error; for other threads."""
+        # Through the inbox and not a flag: the reader may be blocked in `get`, which nothing else ends.
         self._inbox.put(error)

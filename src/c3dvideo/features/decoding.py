@@ -10,7 +10,7 @@ This runs in decoder processes, which must start fast: neither this module nor w
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -100,7 +100,9 @@ class Activity:
 
     def total(self) -> int:
         """A number that changes while there is progress."""
-        return self.steps + (0 if self.reader is None else self.reader.n_frames)
+        # Another thread calls this, without a lock: the reader may change between a test for None and its use.
+        reader = self.reader
+        return self.steps + (0 if reader is None else reader.n_frames)
 
     def timings(self) -> Timings:
         """The seconds spent on the present video."""
@@ -117,11 +119,15 @@ class ReadSettings(ABC):
 
     check: finds out what is known of a video, calling its second argument as it gets on; None checks nothing.
     stall_seconds: how long a video may go without progress. memory_bytes: the most that a decoder may allocate.
+    stall_advice, start_advice: what a user can change when a video makes no progress, and when no decoder process can
+        be started; ends of a sentence, empty where the caller offers no such argument.
     """
 
     stall_seconds: float = STALL_SECONDS
     memory_bytes: int = MEMORY_BYTES
     check: Check | None = None
+    stall_advice: str = ""
+    start_advice: str = ""
 
     @property
     @abstractmethod
@@ -141,7 +147,8 @@ class DecodeSettings(ReadSettings):
     profile: Profile
     views: tuple[View, ...]
     damaged: Damaged = "error"
-    read: Callable[..., Reader] = field(default=read_clips)
+    # A field, because settings reach a decoder as a pickle: tests put a reader there that crashes or stalls.
+    read: Callable[..., Reader] = read_clips
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int, int]:
@@ -162,17 +169,19 @@ class DecodeSettings(ReadSettings):
 
 def decode(source: Source, settings: ReadSettings, activity: Activity) -> Iterator[Begun | Clip | End | Failed]:
     """The messages of one video; no exception that the video causes leaves this function."""
+    # The reader of the last video goes first: its frames would count as progress of this one.
     activity.reader, started = None, time.perf_counter()
     try:
         checked = Checked() if settings.check is None else settings.check(source, activity.step)
         activity.check_seconds = time.perf_counter() - started
+        # After the check, which is done here and not by the main process: hashing files is work for many cores, too.
         yield Begun(checked)
-        # Checked here and not by the main process: hashing files is work for many cores, as decoding is.
         if checked.is_stored:
             return
         reader = settings.reader(source, activity.step)
         activity.reader = reader
         yield from reader
+        # After the last frame: an object can be replaced at any time while it is read, which no lock prevents.
         _check_unchanged(source, checked, settings)
         yield End(reader.fps, reader.n_frames, reader.damage)
     except Exception as error:  # whatever one video causes, the others are not affected
@@ -197,7 +206,7 @@ def _stage(error: Exception) -> str:
 def _message(error: Exception, source: Source, settings: ReadSettings) -> str:
     if isinstance(error, C3DVideoError):
         return str(error)
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError):  # in a decoder process, whose memory is limited
         return f"{shown(source.path)!r}: decoding takes more than {gigabytes(settings.memory_bytes)} of memory"
     if isinstance(error, OSError) or (isinstance(error, ValueError) and "\0" in source.path):
         return f"{shown(source.path)!r} cannot be read: {os_reason(error)}"

@@ -144,6 +144,8 @@ class Extractor:
             damaged=self.damaged,
             stall_seconds=self.stall_seconds,
             check=check,
+            stall_advice="; choose a larger `stall_seconds=` if the source is only slow",
+            start_advice=", or decode in the main process with `workers=0`",
         )
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ _MOST_WAITING_FOR_WRITER = 4  # as in `pipeline`
 
 @dataclass(frozen=True)
 class Load:
-    """What one video asks for."""
+    """The work of one video: frames to decode, and clips to compute."""
 
     n_frames: int
     n_clips: int
@@ -47,7 +47,7 @@ class Rates:
 class Machine:
     """What computes. network_threads: cores that the network takes while it computes; 0 for a GPU.
 
-    free_cores: cores that this program gets when it asks for all of them; fewer than `cores` when others compute.
+    free_cores: cores that this program gets with a busy thread per core; fewer than `cores` when others compute.
     """
 
     cores: int
@@ -136,7 +136,7 @@ class Clock:
         self._ready.append(process)
 
     def put(self, counter: Counter, n: int = 1) -> None:
-        """Add things to a counter, and let those go on that wait for them."""
+        """Add things to a counter; processes that wait for one continue, in the order in which they came."""
         for _ in range(n):
             if counter.waiting:
                 self._ready.append(counter.waiting.popleft())
@@ -146,6 +146,7 @@ class Clock:
     def run(self) -> None:
         """Run until no process has anything left to do."""
         while True:
+            # All that is possible at one moment happens before time passes: it may start more jobs, which share cores.
             while self._ready:
                 self._step(self._ready.popleft())
             if not self._jobs and not self._sleeping:
@@ -167,7 +168,7 @@ class Clock:
                 wanted.waiting.append(process)
 
     def _advance(self) -> None:
-        """Go to the next moment at which a process has what it waits for."""
+        """Let time pass until the next job or sleep ends."""
         speed = self._speed(sum(job.threads for job in self._jobs))
         passed = min((job.left for job in self._jobs), default=float("inf")) / speed
         if self._sleeping:
@@ -176,6 +177,7 @@ class Clock:
         self.now += passed
         for job in self._jobs:
             job.left -= passed * speed
+        # Rounding may leave a job a little work; a step of so little time would not change `now`, and never end.
         done = [job for job in self._jobs if job.left <= 1e-12]
         self._jobs = [job for job in self._jobs if job.left > 1e-12]
         self._ready.extend(job.process for job in done)
@@ -235,7 +237,7 @@ class _Run:
         while self._videos:
             number, load = self._videos.popleft()
             yield from self._decode(self._rates.video)
-            if load.n_clips == 0:
+            if load.n_clips == 0:  # too short for a clip, which only decoding shows
                 yield from self._decode(self._rates.frame * load.n_frames)
             for _ in range(load.n_clips):
                 yield from self._decode(self._rates.frame * load.n_frames / load.n_clips)
@@ -264,7 +266,8 @@ class _Run:
                 else:
                     batch.append(message)
             if batch and (len(batch) == self._machine.batch_clips or not running):
-                self.clock.put(self._slots, len(batch))  # they have been copied
+                # Before the network computes, as in `pipeline`: a batch is copied out of its slots.
+                self.clock.put(self._slots, len(batch))
                 seconds = self._rates.batch + self._rates.clip * len(batch)
                 started = self.clock.now
                 if self._machine.network_threads:

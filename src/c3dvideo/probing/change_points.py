@@ -242,7 +242,7 @@ def _facts(features: VideoFeatures, path: str) -> tuple[int, int, Fraction | Non
     """Frames of a clip's span, frames of the video, and frames per second, from what `extract` recorded."""
     settings = features.metadata.get("settings")
     if not len(features.start_frame) or (isinstance(settings, Mapping) and settings.get("pool")):
-        raise StoreError(f"{path} holds one descriptor for the whole video; extract it without `pool=mean`")
+        raise StoreError(f"{path} holds one descriptor for the whole video; extract it again, without pooling")
     try:
         plan = settings["plan"]  # type: ignore[index]
         span = int(plan["clip_length"]) * int(plan["sampling_rate"])

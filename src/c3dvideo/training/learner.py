@@ -117,7 +117,7 @@ class Learner(LightningModule):
         mean = self.trainer.strategy.reduce(loss.detach(), reduce_op="mean")
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.losses.add(mean, update=self.global_step, learning_rate=rate)
-        self._watch(self.losses.arrived())
+        self._watch(self.losses.arrived(in_step=self.trainer.world_size > 1))
         return loss
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:

@@ -1,11 +1,11 @@
 """The parts of Lightning that training uses; imported in one place, so that a missing extra is named once."""
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from c3dvideo.errors import MissingExtraError
+from c3dvideo.quiet import quiet
 
 try:
     import torchmetrics  # noqa: F401
@@ -36,14 +36,8 @@ __all__ = [
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advice about workers and its lines about hardware off the terminal."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PossibleUserWarning)
-            warnings.filterwarnings("ignore", "`isinstance", FutureWarning)  # of PyTorch about Lightning 2.6
-            warnings.filterwarnings("ignore", "Checkpoint directory", UserWarning)  # a resumed run's own
-            yield
-    finally:
-        logger.setLevel(level)
+    with quiet("lightning.pytorch", all_warnings=False):
+        warnings.simplefilter("ignore", PossibleUserWarning)
+        warnings.filterwarnings("ignore", "`isinstance", FutureWarning)  # of PyTorch about Lightning 2.6
+        warnings.filterwarnings("ignore", "Checkpoint directory", UserWarning)  # a resumed run's own
+        yield

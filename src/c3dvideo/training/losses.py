@@ -7,6 +7,9 @@
 On a GPU the host runs several updates ahead of the device. Reading a loss at once (`loss.item()`) would end that: the
 host would wait for the update, and the device then for the next one. Each loss is copied to host memory in the queue of
 the device instead, and read when the copy is there, which is a few updates later. On a CPU it is there at once.
+
+How much later differs among the processes of one run. One that stopped for a loss that the others have not read yet
+would leave them waiting for its gradients. Such a run therefore reads every loss a fixed number of batches late.
 """
 
 from collections import deque
@@ -16,6 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+BATCHES_LATE = 8
+"""How late a run of several processes reads a loss: more than a GPU is usually behind its host, so nothing waits."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +54,28 @@ class LossLog:
         """Have a loss read later."""
         self._waiting.append(_Copied(update, learning_rate, *_start_copy(loss.detach())))
 
-    def arrived(self) -> Iterator[Loss]:
-        """The losses that can be read without waiting, each once."""
-        while self._waiting and (self._waiting[0].there is None or self._waiting[0].there.query()):
+    def arrived(self, *, in_step: bool = False) -> Iterator[Loss]:
+        """The losses that can be read without waiting, each once.
+
+        in_step: those of all but the last BATCHES_LATE batches instead, so that all processes of a run read the same.
+        """
+        while self._waiting and self._is_due(self._waiting[0], in_step=in_step):
             yield self._read()
 
     def rest(self) -> Iterator[Loss]:
         """All losses that have not been read yet; waits for the device."""
         while self._waiting:
-            if self._waiting[0].there is not None:
-                self._waiting[0].there.synchronize()
             yield self._read()
+
+    def _is_due(self, copied: _Copied, *, in_step: bool) -> bool:
+        if in_step:
+            return len(self._waiting) > BATCHES_LATE
+        return copied.there is None or bool(copied.there.query())
 
     def _read(self) -> Loss:
         copied = self._waiting.popleft()
+        if copied.there is not None:
+            copied.there.synchronize()
         self.values.append(float(copied.host))
         return Loss(copied.update, self.values[-1], copied.learning_rate)
 

@@ -274,7 +274,8 @@ def input_mean(profile: Profile, mean_volume: Floats | None, view: View) -> Floa
         raise UsageError(
             f"profile {profile.name!r} subtracts a mean volume (3, T, {size[0]}, {size[1]}), and the weights "
             + ("have none" if mean_volume is None else f"have one of shape {mean_volume.shape}")
-            + "; import them with `mean=FILE` or choose a profile with one mean per channel, such as caffe_channel_mean"
+            + "; import them with the volume (`c3dvideo weights import FILE --mean MEAN --out DIR`), or choose a "
+            "profile with one mean per channel, such as caffe_channel_mean"
         )
     top, left = corner(view, size, profile.crop_size)
     mean = mean_volume[:, :, top : top + profile.crop_size, left : left + profile.crop_size]

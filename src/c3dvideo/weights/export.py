@@ -9,12 +9,9 @@ the layers. Every file records what it is: layers, profile, fingerprint of the w
 import base64
 import io
 import json
-import logging
 import shutil
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,6 +27,7 @@ from c3dvideo.inference.engine_arrays import Array
 from c3dvideo.inference.exported_network import describe
 from c3dvideo.inference.onnx_engine import open_session
 from c3dvideo.network.c3d import C3D
+from c3dvideo.quiet import quiet
 from c3dvideo.weights.export_int8 import quantise
 from c3dvideo.weights.export_modules import Exportable
 from c3dvideo.weights.exported_file import DESCRIPTION, MEAN_VOLUME
@@ -42,6 +40,8 @@ SUFFIXES: Mapping[ExportFormat, str] = {
     "torchscript": ".pt",
 }
 _EXTRAS = {"onnx": "onnx", "openvino": "openvino"}
+# Exporters log deprecations inside them, and packages that they look for.
+_EXPORTER = "torch.onnx"
 _FRAME = (72, 96)  # height and width of the frames that the exporters trace with; any other size works too
 
 Run = Callable[[Array], Mapping[str, Array]]
@@ -84,7 +84,7 @@ def export(
     }
     if network.profile.mean == "volume" and network.mean_volume is not None:
         described[MEAN_VOLUME] = _npy_base64(network.mean_volume)
-    with _quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as scratch:
+    with quiet(_EXPORTER), torch.no_grad(), tempfile.TemporaryDirectory() as scratch:
         written = Path(scratch, f"exported{SUFFIXES[to]}")
         if to == "torch-export":
             program = _traced(module, network)
@@ -125,7 +125,7 @@ def open_exported(file: str | Path, to: ExportFormat) -> Run:
         names = [next(iter(output.get_names())) for output in compiled.outputs]
         return lambda clips: dict(zip(names, map(np.array, compiled(clips).values()), strict=True))
     loaded: Any
-    with _quiet():
+    with quiet(_EXPORTER):
         if to == "torch-export":
             loaded = torch.export.load(Path(file)).module()
         else:
@@ -191,17 +191,3 @@ def _npy_base64(array: Array) -> str:
     file = io.BytesIO()
     np.save(file, np.ascontiguousarray(array, np.float32))
     return base64.b64encode(file.getvalue()).decode()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what exporters say about their own parts: deprecations inside them, and packages that they look for."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

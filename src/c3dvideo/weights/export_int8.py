@@ -6,15 +6,14 @@ Convolutions and fully connected layers then multiply 8-bit integers. The ranges
 the calibration clips, so these should look like the videos that the file will see.
 """
 
-import logging
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from c3dvideo.errors import UsageError
 from c3dvideo.inference.engine_arrays import Array
+from c3dvideo.quiet import quiet
 
 QUANTISED = ("Conv", "Gemm", "MatMul")
 
@@ -39,24 +38,20 @@ def quantise(path: Path, calibration: Sequence[Array], *, input_name: str) -> No
             return None if clip is None else {input_name: clip}
 
     metadata = [(entry.key, entry.value) for entry in onnx.load(str(path)).metadata_props]
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)  # its advice about steps that are done here
-        try:
-            prepared, small = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
-            quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-            quantize_static(
-                str(prepared),
-                str(small),
-                Clips(),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(QUANTISED),
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
-        finally:
-            logging.disable(logging.NOTSET)
+    # "root", because it logs its advice, about steps that are done here, through no logger of its own.
+    with tempfile.TemporaryDirectory() as folder, quiet("root"):
+        prepared, small = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(small),
+            Clips(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
         model = onnx.load(str(small))
         onnx.helper.set_model_props(model, dict(metadata))
         onnx.save(model, str(path))

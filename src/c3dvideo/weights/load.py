@@ -34,7 +34,7 @@ def _folder(name: str | Path | None) -> Path | None:
         if not (EMBEDDED / CONFIG).is_file():
             raise WeightsError(
                 "this installation ships no default weights; give a folder made by `c3dvideo weights import` or "
-                "`c3dvideo train`, or a name from `c3dvideo weights list`, as `weights=`"
+                "`c3dvideo train`, or a name from `c3dvideo weights list`"
             )
         return EMBEDDED
     path = Path(name)

@@ -334,4 +334,4 @@ def _convert(entry: Published, folder: Path) -> None:
 
 def _by_hand(entry: Published) -> str:
     mean = " --mean FILE" if entry.mean else ""
-    return f"then run `c3dvideo weights import FILE{mean} --out DIR` and give DIR as `weights=`"
+    return f"then run `c3dvideo weights import FILE{mean} --out DIR` and give DIR instead of the name"

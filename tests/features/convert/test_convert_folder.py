@@ -156,7 +156,7 @@ def test_videos_that_cannot_be_written_are_named_and_the_others_written(tmp_path
 def test_pooled_features_are_refused_where_clips_are_needed(tmp_path: Path, video, feature_folder, to: Format) -> None:
     folder = feature_folder(video(n_clips=1, pool="mean"))
     with pytest.raises(
-        StoreError, match=f"none of 1 videos could be written as {to}; .*one pooled vector.*without `pool=`"
+        StoreError, match=f"none of 1 videos could be written as {to}; .*one pooled vector.*without pooling"
     ):
         convert(folder, to=to, out=tmp_path / "out")
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and "features" not in path.parts]

@@ -42,7 +42,7 @@ def clip_array(features: VideoFeatures, layer: str | None, *, allow_pooled: bool
     array: Floats = features.layers[layer]
     if not allow_pooled and recorded(features, "settings", "pool") is not None:
         raise StoreError(
-            f"{features.name} holds one pooled vector, this format needs every clip; extract again without `pool=`"
+            f"{features.name} holds one pooled vector, this format needs every clip; extract again, without pooling"
         )
     if not len(array):
         raise StoreError(f"{features.name} has no clips")
