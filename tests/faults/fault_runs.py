@@ -3,8 +3,8 @@
 python tests/faults/fault_runs.py --kills 50 --seed 1 --writes 12  # the table of docs/reliability.md
 python tests/faults/fault_runs.py --only extract train --kills 2 --writes 5
 
-Every faulty run is followed by one without faults in the same folder, whose result must be that of a run that never
-met a fault, and which must leave no temporary file. A run that does not end well must end with one error of
+After each run with a fault, the same run is started without one in the same folder. Its result must be that of a run
+without any fault, and no temporary file may be left. A run that does not end well must end with one error of
 c3dvideo's, which names what has happened. Prints one line of JSON per task and fault, and exits with 1 if any differs.
 
 All imports happen once; each run is a fork of this process. It starts itself again with `faults.c` preloaded.
