@@ -100,7 +100,7 @@ class ObjectPath:
             return Stat(int(found["size"]), _etag(found))
 
     def is_file(self) -> bool:
-        """Whether there is an object of this name; raises OSError when the store does not say."""
+        """Whether there is an object of this name; raises OSError when the store gives no answer."""
         try:
             self.stat()
         except (FileNotFoundError, IsADirectoryError):
@@ -128,7 +128,7 @@ class ObjectPath:
             return io.BufferedReader(_Ranges(file), _BLOCK_BYTES)
 
     def pinned(self) -> "PinnedObject":
-        """The object as it is now: its size and content are asked for once."""
+        """The object as it is now: its size and content are requested once."""
         return PinnedObject(self.scheme, self.bucket, self.key, self.stat())
 
     def put(self, content: bytes | Path, *, only_if_new: bool = False) -> None:
@@ -157,7 +157,7 @@ class ObjectPath:
             self._files.pipe_file(self._address, content)
 
     def unlink(self, *, missing_ok: bool = True) -> None:
-        """Delete the object. Most stores do not say whether there was one."""
+        """Delete the object. Most stores do not state whether there was one."""
         with _reaching():
             if not missing_ok or self.exists():
                 self._files.rm_file(self._address)
@@ -177,7 +177,7 @@ class ObjectPath:
 
 @dataclass(frozen=True, order=True)
 class PinnedObject(ObjectPath):
-    """An object with its state at one time, for several looks at one version of it."""
+    """An object with its state at one time, for several reads of one version of it."""
 
     found: Stat
     _content: list[bytes] = field(default_factory=list, compare=False, repr=False)
@@ -282,7 +282,7 @@ def _etag(found: Any) -> str:
 
 @contextmanager
 def _reaching() -> Iterator[None]:
-    """Turn what fsspec and the libraries below it raise into OSErrors. Texts of servers are not repeated."""
+    """Turn what fsspec and the libraries below it raise into OSErrors. Texts that a server sends are left out."""
     try:
         yield
     except FileNotFoundError as error:

@@ -88,7 +88,7 @@ def test_what_has_no_partner_is_counted_and_named(run: Run, features: Path, labe
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--out", "p"], 2, "where are the labels?"),
+        (["--out", "p"], 2, "there are no labels: give --labels"),
         (["--out", "p", "--labels", "none.csv"], 2, "there is no labels file none.csv"),
         (["--out", ".", "--labels-from-folders"], 2, "is a folder; a probe is one file"),
         (["--out", "p", "--labels-from-folders", "--split", "train"], 1, "no video is in split 'train'"),

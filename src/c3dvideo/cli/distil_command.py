@@ -65,7 +65,7 @@ def distil(
         list[float] | None,
         typer.Option(
             "--teacher-std",
-            help="Divides them then; once or thrice.",
+            help="Then divides them; once, or for red, green and blue.",
             rich_help_panel=_TEACHER,
             show_default="128",
         ),

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
-    """Say what was found on this machine: processor, GPUs, engine, compiled layers, extras."""
+    """Report what was found on this machine: processor, GPUs, engine, compiled layers, extras."""
     from c3dvideo.doctor import examine
 
     found = examine()

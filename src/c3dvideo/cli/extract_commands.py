@@ -35,7 +35,7 @@ _MOST_NAMES = 10  # in a list on stderr
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        help="Video files, folders (searched to the bottom), frame folders, a CSV with a column `path`, "
+        help="Video files, folders (searched recursively), frame folders, a CSV with a column `path`, "
         "or - for a list on stdin.",
         show_default=False,
         callback=exists,
@@ -102,7 +102,7 @@ DamagedOption = Annotated[
     Damaged, typer.Option("--damaged", help="Damaged videos: fail, or keep the clips before the damage.")
 ]
 StallSeconds = Annotated[
-    float, typer.Option("--stall-seconds", min=0.1, help="Give up on a video that makes no progress for so long.")
+    float, typer.Option("--stall-seconds", min=0.1, help="Seconds without progress after which a video fails.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -255,7 +255,7 @@ def predict(
     stall_seconds: StallSeconds = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Name the classes of videos: of each as a whole (the mean over its clips) and along its time.
+    """Predict the classes of videos: of each as a whole (the mean over its clips) and along its time.
 
     Exit code 3 when some videos could not be read.
     """
@@ -313,7 +313,7 @@ def end_with_failures(failures: "Sequence[Failure]") -> None:
 
 
 def _end_incomplete(summary: "ExtractSummary") -> None:
-    """Say what a run did not do because processes of it died, and exit with 1."""
+    """Report what a run did not do because processes of it died, and exit with 1."""
     for name in summary.not_done[:_MOST_NAMES]:
         note(f"not done: {name}")
     note(

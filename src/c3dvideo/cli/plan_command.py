@@ -115,7 +115,7 @@ def _print(found: "Plan") -> None:
 
 
 def _busy(free: float | None, cores: int) -> str:
-    """What other programs left of the cores, where it is less than all of them."""
+    """The share of the cores that other programs left, where it is less than all."""
     return "" if free is None or free >= cores else f"; other programs leave {free:.1f} of {cores} cores"
 
 

@@ -142,7 +142,7 @@ def read_and_note(
     from c3dvideo.probing.labelled import note_leftovers, read_labelled
 
     if (labels is None) != from_folders:
-        raise UsageError("where are the labels? Pass either --labels LABELS.csv or --labels-from-folders")
+        raise UsageError("there are no labels: give --labels LABELS.csv or --labels-from-folders")
     labelled = read_labelled(features, labels=labels, layers=layers or (), group_pattern=group_pattern)
     for line in note_leftovers(labelled):
         note(f"note: {line}")

@@ -57,7 +57,7 @@ def index(
     pca: Annotated[
         int | None,
         typer.Option(
-            "--pca", min=1, help="Store so many principal components per clip.", show_default="all numbers of the layer"
+            "--pca", min=1, help="Principal components to store per clip.", show_default="all numbers of the layer"
         ),
     ] = None,
     as_json: AsJson = False,
@@ -99,11 +99,11 @@ def search(
     kind: Annotated[SearchKind, typer.Option("--kind", help="Search clips or whole videos.")] = "clips",
     like: Annotated[
         list[str] | None,
-        typer.Option("--like", help="One more example, written like QUERY_VIDEO; repeatable.", show_default=False),
+        typer.Option("--like", help="One more example, written like QUERY; repeatable.", show_default=False),
     ] = None,
     unlike: Annotated[
         list[str] | None,
-        typer.Option("--unlike", help="A counter-example, written like QUERY_VIDEO; repeatable.", show_default=False),
+        typer.Option("--unlike", help="A counter-example, written like QUERY; repeatable.", show_default=False),
     ] = None,
     same_video: Annotated[
         bool,

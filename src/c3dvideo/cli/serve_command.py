@@ -42,7 +42,7 @@ def serve(
         str | None,
         typer.Option(
             "--token",
-            help="Secret that the page asks for.",
+            help="Secret that the page requires.",
             show_default="none on the loopback address, else a new one",
             envvar="C3DVIDEO_TOKEN",
         ),
@@ -57,7 +57,7 @@ def serve(
     """Serve a web page over an index until Ctrl-C.
 
     A library with moving previews, a map of all clips, similar clips, comparison, labels, and a classifier that is
-    fitted on them. The page answers on this machine only, unless `--host` says otherwise.
+    fitted on them. The page answers on this machine only, unless `--host` names another address.
     """
     require_extra("web")
     from c3dvideo.web.server import serve as run_server

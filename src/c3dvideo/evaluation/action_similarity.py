@@ -5,7 +5,7 @@
 
 Every pair becomes the 12 (dis)similarities of Kliper-Gross et al. (TPAMI 2012, Table 3) between its descriptors of
 prob, fc7, fc6 and pool5: 48 numbers. These are scaled to zero mean and unit variance. A linear SVM is trained on all
-folds but one and tested on that one. Reported are accuracy +- standard error and the area under the ROC curve.
+folds but one and tested on that one. The report has accuracy +- standard error and the area under the ROC curve.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,8 @@
     print(report_text(report))          # the data and the chance level, then our figures beside the published ones
     write_report(report, "out")         # out/scenes.json and out/confusion.png
 
-A report is a dictionary that JSON can hold. Its task decides which figures are printed; what it contains decides which
-pictures and tables are written.
+A report is a dictionary that JSON can hold. Its task determines which figures are printed; what it contains
+determines which pictures and tables are written.
 """
 
 import csv

@@ -4,8 +4,8 @@
     report["mAP"], report["P@1"], report["chance"]["mAP"]
 
 Every video is a query once. The videos of all other sources are ranked by the cosine of their descriptors to it, so
-that clips of one source video never find each other. Relevant are those of the query's class. Nothing is learned from
-labels: the measure says what search and similarity give without a classifier.
+that clips of one source video never find each other. The videos of the query's class are relevant. Nothing is learned
+from labels: the measure shows what search and similarity give without a classifier.
 """
 
 from collections.abc import Iterator

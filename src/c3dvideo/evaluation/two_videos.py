@@ -3,7 +3,7 @@
     found = similar("a.mp4", "b.mp4")
     found.cosine, found.percentile       # 0.93, and 88: more alike than 88% of the pairs of unrelated videos
 
-The twelve (dis)similarities of the ASLAN protocol (paper section 5) come along for every layer.
+The twelve (dis)similarities of the ASLAN protocol (paper section 5) are computed for every layer, too.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -23,7 +23,7 @@ _BLOCK = 1 << 20
 
 
 def identify(source: Source, step: Callable[[], None], *, stall_seconds: float) -> Checked:
-    """The content of a video, by its hash or by what its server says; calls `step` as it gets on.
+    """The content of a video, by its hash or by what its server states; calls `step` for progress.
 
     Raises DecodeError for what cannot be read or reached.
     """
@@ -53,7 +53,7 @@ def is_same_content(found: Checked, stored: Checked) -> bool:
 def what_is_stored(out: Location, name: str, fingerprint: str, step: Callable[[], None]) -> Checked | None:
     """The content of which the features under `name` were made; None when they are missing or of other settings.
 
-    Damaged features count as missing, so that they are made again. Calls `step` as it gets on.
+    Damaged features count as missing, so that they are made again. Calls `step` for progress.
     """
     path = feature_path(out, name)
     try:

@@ -5,11 +5,10 @@
             ...
             claim.release()
 
-All are `filelock.FileLock`s in the hidden folder `.locks`, which the system drops together with the process that holds
-them, however it ends: a lock is never stale. Object storage and some network file systems have no such locks. There,
-every claim is granted: `filelock`'s substitute (a file that exists while the lock is held) would outlive a killed run
-and block its videos for ever, whereas two runs that do the same video only lose time, because feature files appear
-atomically.
+All are `filelock.FileLock`s in the hidden folder `.locks`. The system drops a lock together with the process that holds
+it, however that ends: a lock is never stale. Object storage and some network file systems have no such locks, and every
+claim is granted there. `filelock`'s substitute (a file that exists while the lock is held) would outlive a killed run
+and block its videos for ever. Two runs that do the same video only lose time, because feature files appear atomically.
 """
 
 import errno

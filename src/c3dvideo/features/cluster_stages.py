@@ -281,7 +281,7 @@ class NetworkStage:
         yield self._reported(extractor.engine, done)
 
     def _reported(self, engine: "Engine", rows: Sequence[Row]) -> Table:
-        """The rows behind a report: whoever stores them has to state which engine has computed them."""
+        """The rows behind a report of their engine, which the stored features have to state."""
         now = time.perf_counter()
         report = NetworkReport(engine.description(), engine.n_overflows - self._n_overflows, now - self._since)
         self._n_overflows, self._since = engine.n_overflows, now

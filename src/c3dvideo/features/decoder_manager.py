@@ -36,7 +36,7 @@ _SECONDS_TO_START = 120.0
 _SECONDS_TO_END = 1.0
 _MOST_GRANTED = 4
 _MOST_LOST_IDLE = 3
-# A read that times out by itself fails with a message that says more, so it gets to go first.
+# Later than a read that times out by itself, whose message has more detail.
 _EXTRA_STALL_SECONDS = 1.0
 _FUNCTION = "c3dvideo.features.decoder_process:serve"
 # A pool of threads per decoder would only cost memory.
@@ -51,7 +51,7 @@ Inbox = queue.SimpleQueue[Message | Over | BaseException | None]
 
 
 class Manager:
-    """What the thread does is `run`; `release`, `skip` and `stop` are for other threads. Arguments as of `Decoders`."""
+    """The thread executes `run`; `release`, `skip` and `stop` are for other threads. Arguments as of `Decoders`."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Manager:
         self._free = list(range(layout.n_slots))
         self._released: deque[int] = deque()
         self._skipped: deque[str] = deque()
-        # A quarter of the queue at most waits in the hands of slow decoders.
+        # Slow decoders hold at most a quarter of the queue.
         spare = (layout.n_slots - layout.n_decoders) // (4 * layout.n_decoders)
         self._most_granted = min(_MOST_GRANTED, 1 + spare)
         self._decoders: dict[int, _Decoder] = {}
@@ -215,7 +215,7 @@ class Manager:
         """Kill decoders that have made no progress for too long.
 
         Their time is counted in steps of a second at most. If this process itself was halted meanwhile (Ctrl-Z, a
-        suspended machine), the time of that is not held against them.
+        suspended machine), that time does not count.
         """
         now = time.monotonic()
         passed, self._looked = min(now - self._looked, 1.0), now
@@ -223,7 +223,7 @@ class Manager:
             decoder.watch(int(self._slots.activity[decoder.number]), passed)
             limit = self._settings.stall_seconds + _EXTRA_STALL_SECONDS if decoder.is_ready else _SECONDS_TO_START
             if decoder.still_seconds > limit + _SECONDS_TO_END:
-                self._lose(decoder)  # killed, and still there: the system does not answer it
+                self._lose(decoder)  # killed, and still there: blocked inside the system
             elif decoder.still_seconds > limit:
                 decoder.kill(f"no progress for {self._settings.stall_seconds:g} seconds{self._settings.stall_advice}")
 
@@ -245,7 +245,7 @@ class Manager:
 
     def _forget(self, decoder: "_Decoder", *, is_stuck: bool = False) -> None:
         del self._decoders[decoder.number]
-        if is_stuck:  # it could still write to its slots, should the system ever answer it
+        if is_stuck:  # it could still write to its slots, should it ever leave the system
             self._stuck.append(decoder)
             return
         self._free.extend(decoder.granted)

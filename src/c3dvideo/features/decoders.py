@@ -79,7 +79,7 @@ def open_decoders(
 
 
 class InProcessDecoder:
-    """The same messages, decoded by whoever reads them: for debugging, and where processes cannot be started."""
+    """The same messages, decoded in the process that reads them: for debugging, and where processes cannot be started."""
 
     def __init__(
         self, sources: Iterable[Source | None], settings: ReadSettings, *, n_slots: int, timings: Timings
@@ -167,8 +167,8 @@ class Decoders:
     def messages(self) -> Iterator[Message | None]:
         """What happens to the videos, in order for each; raises what drawing from the sources raised.
 
-        None means that nothing can be decoded just now. Whoever holds clips back should then let them go: the sources
-        may be waiting for another run, which in turn waits for a video of this one.
+        None means that nothing can be decoded just now. A caller that holds clips back should then compute them:
+        the sources may be waiting for another run, which in turn waits for a video of this one.
         """
         while True:
             started = time.perf_counter()

@@ -34,7 +34,7 @@ MEMORY_BYTES = 4 << 30
 class Checked:
     """What is known of a video before it is decoded.
 
-    content_sha256: of its bytes, None for a URL. url_state: what the server says about a file, as JSON. is_stored:
+    content_sha256: of its bytes, None for a URL. url_state: what the server states about a file, as JSON. is_stored:
     whether the features of exactly this content are there already. damage: why the stored ones end early, if they do.
     """
 
@@ -84,7 +84,7 @@ class Reader(Protocol):
 
 
 class Activity:
-    """How far the work on the present video has got, for whoever watches for a standstill, and what it took.
+    """The progress of the work on the present video, which shows a standstill, and its seconds.
 
     steps: counts blocks of a file that is hashed or checked. reader: counts frames.
     """
@@ -117,7 +117,7 @@ class Activity:
 class ReadSettings(ABC):
     """What all decoders of a run do with a video; must survive pickling, and be found without importing torch.
 
-    check: finds out what is known of a video, calling its second argument as it gets on; None checks nothing.
+    check: finds out what is known of a video, calling its second argument for progress; None checks nothing.
     stall_seconds: how long a video may go without progress. memory_bytes: the most that a decoder may allocate.
     stall_advice, start_advice: what a user can change when a video makes no progress, and when no decoder process can
         be started; ends of a sentence, empty where the caller offers no such argument.

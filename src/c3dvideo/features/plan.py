@@ -1,10 +1,10 @@
-"""Plan: the hours, the storage and the bottleneck of a run, from a short measured sample of the very videos.
+"""Plan: the hours, the storage and the bottleneck of a run, from a short measured sample of the videos.
 
     plan = make_plan(["my_videos/"], layers=["fc6"])
     plan.hours, plan.bottleneck, plan.storage["fc6"].fp32_bytes
 
 Three rates are measured on this machine: a decoder with the sample videos, the network with their clips, and the
-writer with their features. `simulation` makes a whole run of them, and `plan_scale` a run on many machines.
+writer with their features. `simulation` computes a whole run from them, and `plan_scale` runs on many machines.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -48,7 +48,8 @@ class Plan:
 
     n_videos: of the input. n_sampled: videos that were decoded for the rates. n_unreadable: of the opened ones, how
     many state no length; they count as average ones. video_hours, n_clips: of all videos. rates: measured here; see
-    `Rates`. seconds: of the whole run on this machine, of which the parts are busy for `network_busy` and so on.
+    `Rates`. seconds: of the whole run on this machine, of which each part is busy for a share (`simulated.network_busy`
+    and so on).
     many: the same videos, a million and a hundred million of them on one to a thousand machines.
     """
 

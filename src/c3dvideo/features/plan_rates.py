@@ -33,7 +33,7 @@ from c3dvideo.features.timings import Timings
 from c3dvideo.machine import n_cores
 from c3dvideo.video.sources import Source
 
-_ALONE = 0.95  # of the cores: whoever gets more of them has them alone
+_ALONE = 0.95  # of the cores: a program that gets a larger share is alone on them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Sample:
 def measure(extractor: Extractor, sources: Sequence[Source], *, seconds: float) -> Sample:
     """The rates of this machine with the first of `sources`, for about `seconds`.
 
-    A third of the time is the decoder's, the rest the network's; the files go into a temporary folder.
+    A third of the time is for the decoder, the rest for the network; the files go into a temporary folder.
     """
     extractor.engine.submit(_noise(extractor, 1))()  # whatever is built on first use
     before = free_cores(extractor.workers + torch.get_num_threads())
@@ -78,7 +78,8 @@ def measure(extractor: Extractor, sources: Sequence[Source], *, seconds: float) 
 def free_cores(n_threads: int, *, seconds: float = 0.4) -> float:
     """Cores that `n_threads` busy threads of this program get together, at most all of them.
 
-    Threads and not their sum: a system that shares the cores among programs gives a program with more threads no more.
+    Measured with all threads at once: a system that divides the cores among programs may give a program with more threads
+    no more of them.
     """
     block, deadline = bytes(1 << 20), time.perf_counter() + seconds
     used, started = time.process_time(), time.perf_counter()
@@ -97,7 +98,7 @@ def free_cores(n_threads: int, *, seconds: float = 0.4) -> float:
 
 
 def machine_of(extractor: Extractor, *, free_cores: float | None = None) -> Machine:
-    """This machine, as the simulation sees it."""
+    """This machine, as an input of the simulation."""
     return Machine(
         cores=n_cores(),
         n_decoders=extractor.workers,
@@ -125,7 +126,7 @@ class _Decoded:
 
 
 def _decode(extractor: Extractor, sources: Sequence[Source], *, seconds: float) -> _Decoded:
-    """Let one decoder work on videos until `seconds` have passed, with nothing behind it."""
+    """Let one decoder work on videos until `seconds` have passed, while nothing else runs."""
     timings, loads, clips = Timings(), list[Load](), list[np.ndarray[Any, Any]]()
     settings = extractor.decode_settings(Identify(extractor.stall_seconds))
     n_kept = extractor.engine.batch_clips

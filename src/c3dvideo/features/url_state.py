@@ -1,4 +1,4 @@
-"""What a server says about a file, to find out later whether it is still the same.
+"""What a server states about a file, to find out later whether it is still the same.
 
 state = url_state("https://example.org/a.mp4", seconds=60)
 state                              # {"etag": '"5f3a"', "last_modified": "...", "length": 181234}; or None

@@ -1,4 +1,4 @@
-"""What a network says about itself, as its weights folder and its model card use it.
+"""The description of a network: what its weights folder and its model card contain.
 
     def save_folder(network: DescribedNetwork, directory: Path) -> None: ...
 

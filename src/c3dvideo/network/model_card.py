@@ -1,4 +1,4 @@
-"""The model card of a network: README.md beside published weights, filled from what the network says about itself.
+"""The model card of a network: README.md beside published weights, filled from the attributes of the network.
 
     text = model_card(network, name="someone/c3d-ucf101", licence="cc-by-4.0", metrics={"UCF101, video@1": 0.82})
 

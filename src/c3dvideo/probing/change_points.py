@@ -4,8 +4,8 @@
     outcome.videos[0].boundaries[0].seconds         # 12.4
     outcome.videos[0].segments[0].end_frame         # 310
 
-The number of boundaries is found, not given: those that minimise the squared distances of descriptors to the mean of
-their segment, plus a penalty per boundary (exactly, by PELT: Killick et al. 2012, as `ruptures` implements it).
+The boundaries minimise the squared distances of descriptors to the mean of their segment, plus a penalty per boundary;
+their number need not be known. PELT (Killick et al. 2012, as `ruptures` implements it) finds them exactly.
 """
 
 import math

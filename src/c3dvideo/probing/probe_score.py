@@ -1,4 +1,4 @@
-"""How well a probe does on labelled videos: accuracy with its interval, per class, and the confusion matrix.
+"""The accuracy of a probe on labelled videos: overall with its interval, per class, and the confusion matrix.
 
 score = score_probe(probe, labelled)
 score["accuracy"], score["interval"]             # 0.83, [0.79, 0.86]

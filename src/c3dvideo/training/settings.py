@@ -65,8 +65,8 @@ class TrainSettings:
         crops: "resized" draws area (`crop_area`) and aspect ratio; "any" draws every position of a fixed-size crop;
             "release" never draws the last row and column of positions (a quirk of its reader); "centre" draws nothing.
         colour: largest relative change of brightness, contrast and saturation.
-        mixup, cutmix: alpha of their beta distribution; 0 is off, which is the default. When both are on, each batch
-            gets one of them.
+        mixup, cutmix: alpha of their beta distribution; 0 is off, which is the default. When both are on, each
+        pair of clips gets one of them.
         mean: "channel" subtracts the mean of every channel over the training clips and divides by its standard
             deviation; "volume" subtracts the release's mean clip; "weights" keeps the input of the weights to start
             from.

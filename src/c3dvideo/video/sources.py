@@ -3,7 +3,7 @@
     sources = find_sources(["my_videos/", "more.csv", "rtsp://camera/1"])
     sources.note()                                   # "left out 3 files that are no videos: 2 .txt, 1 .csv"
 
-A folder is searched to the bottom for video files and frame folders (numbered pictures and no video beside them);
+A folder is searched recursively for video files and frame folders (numbered pictures and no video beside them);
 names that start with a dot are passed over. Every video gets a name, under which its features are stored: the path
 below the folder that was given, or as a list writes it.
 """

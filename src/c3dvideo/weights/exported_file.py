@@ -1,4 +1,4 @@
-"""Read what an exported ONNX file says about itself, without ONNX.
+"""Read the description in an exported ONNX file, without ONNX.
 
     network = read_exported("c3d.onnx")                # an ExportedNetwork, for `make_engine(network, ...)`
 

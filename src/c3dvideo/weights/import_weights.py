@@ -3,7 +3,7 @@
     network = import_weights(Path("c3d.pickle"))
     network = import_weights(Path("sports1m.caffemodel"), mean=Path("sport1m_train16_128_mean.binaryproto"))
 
-The content of the file decides its format (`formats.recognise`). Widths, number of classes and the pool5 rule follow
+The content of the file determines its format (`formats.recognise`). Widths, number of classes and the pool5 rule follow
 from the arrays; profile and class names follow from the project. `network.provenance["notes"]` has one sentence per
 assumption and per unused array.
 """

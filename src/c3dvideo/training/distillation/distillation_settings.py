@@ -20,12 +20,12 @@ def _option(default: Any, text: str, **metadata: str) -> Any:
 class DistilSettings:
     """Every setting of a distillation run; they are written to the provenance of the weights.
 
-    A step sees batch_size clips of size x size pixels: `generated` of them are views of generated clips, video_share of
+    A step takes batch_size clips of size x size pixels: `generated` of them are views of generated clips, video_share of
     the others come from videos, and the rest are moving stills. Where there are only pictures or only videos,
     video_share has no effect. clips_per_video: clips kept of each video, evenly spaced.
 
-    targets: "views" runs the teacher on every clip's middle frame; "cached" runs it once per picture and samples what
-        it found. "auto" is "views" on a GPU and "cached" on a CPU, and is stored as what was chosen, like `precision`.
+    targets: "views" runs the teacher on every clip's middle frame; "cached" runs it once per picture and samples that
+        map. "auto" is "views" on a GPU and "cached" on a CPU, and is stored as what was chosen, like `precision`.
     average: limit of the decay of the running average of the weights, which is what the run ends with.
     *_weight: factors of the losses, see `student_heads`; generated_weight is that of the generated clips' losses.
     settling_clips: clips of 112 x 112 pixels from which the normalisations take their final statistics.

@@ -125,7 +125,7 @@ def _camera(draws: _Draws, frames: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Lookups (N, T, 2, 3) from the screen to the picture, both -1..1, and the targets of pan, zoom and turn.
 
     A pan crosses 0.15 to 0.8 of half a screen; a zoom changes the scale by 10 to 60 percent and a turn the angle by 6
-    to 35 degrees over the clip. Every camera also trembles a little, so that stillness is never exact.
+    to 35 degrees over the clip. Every camera also shakes a little, so that none stands perfectly still.
     """
     n, device = draws.n, draws.device
     time = torch.linspace(-1, 1, frames, device=device)

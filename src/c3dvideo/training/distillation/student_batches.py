@@ -65,7 +65,7 @@ class StudentBatches:
         return n - n_clips, n_clips
 
     def batch(self, step: int, *, n: int | None = None, size: int | None = None) -> StudentBatch:
-        """The clips of a step: n clips of size x size pixels, by default as many and as large as the settings say."""
+        """The clips of a step: n clips of size x size pixels, by default as many and as large as in the settings."""
         settings = self.settings
         size = size or settings.size
         n_stills, n_clips = self.shares(settings.n_distilled if n is None else n)

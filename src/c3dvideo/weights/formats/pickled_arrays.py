@@ -1,6 +1,6 @@
 """numpy arrays as pickles describe them, rebuilt from checked parts.
 
-numpy's own functions trust what a pickle hands to them: a changed description of a dtype makes them read bytes of the
+numpy's own functions do not check what a pickle contains: a changed description of a dtype makes them read bytes of the
 file as addresses of Python objects, or print tracebacks. `KNOWN` names our functions in their place.
 """
 

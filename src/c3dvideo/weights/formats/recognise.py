@@ -2,7 +2,8 @@
 
     found = read_arrays(Path("c3d.pickle"))        # Found: arrays under our names, and what follows from the project
 
-The content decides, by its first and last bytes: in the projects that passed C3D around, names say little.
+A format is recognised by the first and last bytes of a file, because in the projects that passed C3D around the same
+names stand for different formats.
 """
 
 import re
