@@ -32,6 +32,9 @@ Pool5Order = Literal["hwc", "chw"]  # the order in which fc6 of an imported file
 # What becomes of a video without descriptor (`probing.video_descriptor`).
 FailedVideos = Literal["error", "nan"]
 
+# The order of the frames of generated clips, and two controls (`probing.readout`).
+FrameOrder = Literal["in order", "shuffled", "one repeated"]
+
 # Stored features (`features`).
 Pool = Literal["mean"]
 Format = Literal["caffe", "npy", "activitynet", "hdf5", "ucf-crime", "tall", "crops", "csv", "parquet", "shards", "npz"]

@@ -8,7 +8,7 @@ import torch
 
 from c3dvideo import C3D
 from c3dvideo.errors import UsageError
-from c3dvideo.probing.readout import as_frames, decode_labels, linear_accuracy
+from c3dvideo.probing.readout import decode_labels, linear_accuracy
 from c3dvideo.synthetic import TASKS
 from c3dvideo.training.pretraining.pretraining_input import PROFILE
 from c3dvideo.training.pretraining.whitening import fit_convolutions
@@ -39,7 +39,7 @@ def test_every_task_gets_a_row_and_controls_differ() -> None:
     assert {"horizontal", "rotation", "shape", "colour"} <= set(tasks)
     assert [(row.layer, row.task) for row in rows] == [(layer, task) for layer in ("pool2", "fc6") for task in tasks]
     assert all(0 <= row.accuracy <= 1 and 0 < row.chance < 1 and row.n_clips >= 10 for row in rows)
-    assert rows != decode_labels(network, layers=["pool2", "fc6"], n_clips=50, frames=as_frames("one repeated"))
+    assert rows != decode_labels(network, layers=["pool2", "fc6"], n_clips=50, frames="one repeated")
     assert decode_labels(network, layers=["fc6"], tasks=["rotation", "horizontal"], n_clips=50) == [
         row for task in ("rotation", "horizontal") for row in rows if (row.layer, row.task) == ("fc6", task)
     ]
@@ -49,7 +49,7 @@ def test_every_task_gets_a_row_and_controls_differ() -> None:
     with pytest.raises(UsageError, match="too few"):
         decode_labels(network, layers=["fc6"], n_clips=10)
     with pytest.raises(UsageError, match="'reversed'"):
-        as_frames("reversed")
+        decode_labels(network, layers=["fc6"], frames="reversed")
 
 
 def test_a_network_without_temporal_kernels_cannot_tell_a_clip_from_its_reverse() -> None:

@@ -205,4 +205,6 @@ def test_the_command(
     assert code == 2 and "there is no file 'none.npz'" in error
     code, _, error = call("--teacher", "vectors.npz", "--out", "run3")
     assert code == 2 and "name folders with `--images`, `--videos`" in error
+    code, _, error = call("--teacher", "vectors.npz", "--videos", "videos", "--out", "run3", "--device", "gpu")
+    assert code == 2 and "device 'gpu' is not known; choose auto, cpu, cuda or cuda:N with `--device`" in error
     assert not Path("run3").exists()

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from c3dvideo import C3D
+from c3dvideo.choices import FrameOrder
 from c3dvideo.errors import UsageError
-from c3dvideo.probing.readout import Frames, decode_labels
+from c3dvideo.probing.readout import decode_labels
 from c3dvideo.synthetic import MOTION_TASKS
 from c3dvideo.synthetic.figures import PARTS
 from c3dvideo.synthetic.maps import MOVES
@@ -100,6 +101,8 @@ def test_a_run_leaves_a_weights_folder_that_is_the_network(tmp_path: Path) -> No
         assert stored.state_dict()[name].allclose(array, rtol=2e-3, atol=1e-4)
     with pytest.raises(UsageError, match="other settings"):
         pretrain(tmp_path / "run", settings=dataclasses.replace(TINY, seed=1), device="cpu")
+    with pytest.raises(UsageError, match="device 'gpu' is not known; choose auto, cpu, cuda"):
+        pretrain(tmp_path / "run", settings=TINY, device="gpu")
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +267,7 @@ def test_the_shipped_network_represents_direction() -> None:
     network = load_weights("embedded")
     tasks = ("horizontal", "vertical")
 
-    def read_out(frames: Frames) -> float:
+    def read_out(frames: FrameOrder) -> float:
         rows = decode_labels(network, layers=["pool5"], tasks=tasks, n_clips=120, seed=2_000_000, frames=frames)
         assert tuple(row.task for row in rows) == tasks
         return sum(row.accuracy * row.n_clips for row in rows) / sum(row.n_clips for row in rows)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from c3dvideo.choices import FrameOrder
 from c3dvideo.cli.output import print_json
 from c3dvideo.cli.setting_options import with_settings
 from c3dvideo.errors import UsageError
@@ -103,7 +104,7 @@ def decode(
     *,
     n_clips: Annotated[int, typer.Option("--clips", min=50, help="Number of generated clips.")] = 600,
     frames: Annotated[
-        str, typer.Option("--frames", help="'in order', or a control: 'shuffled', 'one repeated'.")
+        FrameOrder, typer.Option("--frames", help="'in order', or a control: 'shuffled', 'one repeated'.")
     ] = "in order",
     out: Annotated[Path | None, typer.Option("--out", help="CSV file for the table.", show_default="stdout")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
@@ -114,19 +115,20 @@ def decode(
     from contextlib import nullcontext
     from dataclasses import asdict
 
-    from c3dvideo.probing.readout import as_frames, decode_labels
+    from c3dvideo.files import atomic_text
+    from c3dvideo.probing.readout import decode_labels
     from c3dvideo.weights.load import load_weights
 
     wanted = layers or ["pool1", "pool2", "pool3", "pool4", "pool5", "fc6"]
     rows = [
         {"weights": name, "frames": frames, **asdict(row)}
         for name in weights
-        for row in decode_labels(load_weights(name), layers=wanted, n_clips=n_clips, frames=as_frames(frames))
+        for row in decode_labels(load_weights(name), layers=wanted, n_clips=n_clips, frames=frames)
     ]
     if as_json:
         print_json(rows)
         return
-    with out.open("w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
+    with atomic_text(out) if out else nullcontext(sys.stdout) as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -79,7 +79,7 @@ def open_decoders(
 
 
 class InProcessDecoder:
-    """The same messages, decoded in the process that reads them: for debugging, and where processes cannot be started."""
+    """The same messages, decoded by the process that reads them: for debugging, and where no process can be started."""
 
     def __init__(
         self, sources: Iterable[Source | None], settings: ReadSettings, *, n_slots: int, timings: Timings

@@ -144,7 +144,12 @@ def _places(folder: Location) -> Mapping[str, _Place] | None:
         return None
     except OSError as error:
         raise _foreign(path).unreadable(error) from error
-    return _read_places(folder, getattr(found, "etag", None) or f"{found.st_mtime_ns} {found.st_size}")  # type: ignore
+    return _read_places(folder, _state(found))
+
+
+def _state(found: Any) -> str:
+    """A text that changes with a file, from its `stat`: the ETag of an object, else time and size."""
+    return getattr(found, "etag", None) or f"{found.st_mtime_ns} {found.st_size}"
 
 
 @lru_cache(maxsize=8)
@@ -200,8 +205,7 @@ def _opened(shard: Location) -> Iterator[tuple[Any, ForeignFile]]:
         except OSError as error:
             raise file.unreadable(error) from error
         with parsing(file):
-            state = getattr(found, "etag", None) or f"{found.st_mtime_ns} {found.st_size}"  # type: ignore[union-attr]
-            footer = _footer(shard, state)
+            footer = _footer(shard, _state(found))
             parquet = stack.enter_context(
                 pyarrow_parquet().ParquetFile(stream, metadata=footer, page_checksum_verification=True)
             )

@@ -78,8 +78,8 @@ def measure(extractor: Extractor, sources: Sequence[Source], *, seconds: float) 
 def free_cores(n_threads: int, *, seconds: float = 0.4) -> float:
     """Cores that `n_threads` busy threads of this program get together, at most all of them.
 
-    Measured with all threads at once: a system that divides the cores among programs may give a program with more threads
-    no more of them.
+    Measured with all threads at once: a system that divides the cores among programs may give a program with more
+    threads no more of them.
     """
     block, deadline = bytes(1 << 20), time.perf_counter() + seconds
     used, started = time.process_time(), time.perf_counter()

@@ -28,8 +28,8 @@ def parse_shard(text: str) -> tuple[int, int]:
 def take_shard(sources: Iterable[Source], number: int, count: int) -> list[Source]:
     """The videos of one part, in their order.
 
-    A hash of its name determines the part of a video. So each part can be listed on its own machine, and a video that is
-    added later moves no other.
+    A hash of its name determines the part of a video. So each part can be listed on its own machine, and a video that
+    is added later moves no other.
     """
     return [source for source in sources if _hash(source.name) % count == number - 1]
 

@@ -16,6 +16,7 @@ from sklearn.linear_model import RidgeClassifier
 from torch import Tensor
 from torch.nn import functional
 
+from c3dvideo.choices import FrameOrder
 from c3dvideo.errors import UsageError
 from c3dvideo.inference.engine import make_engine
 from c3dvideo.network.c3d import C3D
@@ -23,7 +24,6 @@ from c3dvideo.progress import track
 from c3dvideo.synthetic import MOTION_TASKS, TASKS, draw_scene, render
 from c3dvideo.synthetic.scenes import scene_labels
 
-Frames = Literal["in order", "shuffled", "one repeated"]
 _PENALTIES = (1e-2, 1e-1, 1.0)
 _FOLDS = 5
 
@@ -47,15 +47,17 @@ def decode_labels(
     tasks: Iterable[str] = tuple(TASKS),
     n_clips: int = 600,
     seed: int = 1_000_000,
-    frames: Frames = "in order",
+    frames: FrameOrder = "in order",
 ) -> list[Decoded]:
     """One row per layer and task, from the same clips for every network.
 
     Tasks with a label in fewer than ten of the clips are left out. A clip without a label of any of `tasks` is not
-    computed. seed: of the clips; the default differs from that of pre-training. frames: the order of the frames, a
-    control. Raises UsageError for fewer than 50 clips, for an unknown task, and for a network whose clip length is not
-    a power of two.
+    computed. seed: of the clips; the default differs from that of pre-training. frames: the order of the frames; the
+    others are controls. Raises UsageError for another order, for fewer than 50 clips, for an unknown task, and for a
+    network whose clip length is not a power of two.
     """
+    if frames not in get_args(FrameOrder):
+        raise UsageError(f"`frames=` is {frames!r}; expected one of {', '.join(map(repr, get_args(FrameOrder)))}")
     if n_clips < 50:
         raise UsageError(f"{n_clips} clips are too few to read out {len(TASKS)} tasks; take at least 50")
     chosen_tasks = list(tasks)
@@ -82,7 +84,7 @@ def decode_labels(
 
 @torch.inference_mode()
 def _read_layers(
-    network: C3D, layers: list[str], indices: list[int], *, seed: int, frames: Frames
+    network: C3D, layers: list[str], indices: list[int], *, seed: int, frames: FrameOrder
 ) -> dict[str, np.ndarray]:
     """The summaries (n, D) of each layer for the generated clips `indices`, float64."""
     length, size = network.architecture["clip_length"], network.architecture["crop_size"]
@@ -98,15 +100,7 @@ def _read_layers(
     return {layer: torch.cat(rows).double().numpy() for layer, rows in found.items()}
 
 
-def as_frames(name: str) -> Frames:
-    """`name` as a control; raises UsageError for another name."""
-    for known in get_args(Frames):
-        if name == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageError(f"frames are {name!r}; expected one of {', '.join(map(repr, get_args(Frames)))}")
-
-
-def _frame_order(frames: Frames, length: int, index: int) -> Tensor:
+def _frame_order(frames: FrameOrder, length: int, index: int) -> Tensor:
     generator = torch.Generator().manual_seed(index)
     if frames == "shuffled":
         return torch.randperm(length, generator=generator)

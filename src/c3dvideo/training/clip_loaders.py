@@ -1,7 +1,7 @@
 """Load the clips of a training run: the examples for training, validation and test, and a data loader for each.
 
 clips = Clips(dataset, frames, settings, workers=0)
-probabilities, targets = predict_split(network, clips, "val", n_clips=10)
+probabilities, targets = predict_split(network, clips, "val", n_clips=10, device=torch.device("cpu"))
 """
 
 from collections.abc import Iterator
@@ -160,9 +160,10 @@ def mean_probabilities(sums: dict[int, Tensor], targets: Ints) -> tuple[Tensor, 
 
 
 @torch.inference_mode()
-def predict_split(network: C3D, clips: Clips, split: str, n_clips: int) -> tuple[Tensor, Tensor]:
+def predict_split(
+    network: C3D, clips: Clips, split: str, n_clips: int, *, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Mean class probabilities (n, classes) and class index (n,) of the videos of a split, from centre crops."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     normalise = Normalise.of(network.profile, network.mean_volume).to(device)
     crop = centre_crop(network.profile)

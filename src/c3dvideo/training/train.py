@@ -30,7 +30,7 @@ from c3dvideo.files import atomic_file, writing
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import save_folder
-from c3dvideo.training.arithmetic import Precision, choose_precision, keep_freed_memory
+from c3dvideo.training.arithmetic import Precision, choose_precision, keep_freed_memory, takes_gpu
 from c3dvideo.training.clip_loaders import Clips, predict_split, reading_processes
 from c3dvideo.training.folding import folded, with_batch_norm
 from c3dvideo.training.frames import Frames, load_frames
@@ -122,7 +122,8 @@ def train(
         learner = _learner(network, settings, clips, tuning=start is not None)
         if not fit(learner, out, resume=resume, note=note, **launch.arguments):
             return TrainResult(out, out / "weights", {})
-        return _finish(learner, out, init, leaks)
+        device = torch.device("cuda" if takes_gpu(accelerator) else "cpu")
+        return _finish(learner, out, init, leaks, device)
 
 
 def _ignore(text: str) -> None:
@@ -166,7 +167,9 @@ def _learner(network: C3D, settings: TrainSettings, clips: Clips, *, tuning: boo
     return Learner(network, settings, clips)
 
 
-def _finish(learner: Learner, out: Path, init: str | Path | C3D | None, leaks: int) -> TrainResult:
+def _finish(
+    learner: Learner, out: Path, init: str | Path | C3D | None, leaks: int, device: torch.device
+) -> TrainResult:
     """Save the best weights as a folder, and the results on every part of the data that was held out."""
     best = load_state(out / "checkpoints" / BEST)
     learner.load_state_dict(best["state_dict"])
@@ -184,7 +187,7 @@ def _finish(learner: Learner, out: Path, init: str | Path | C3D | None, leaks: i
     }
     for split in ("val", "test"):
         if clips.of(split):
-            probabilities, targets = predict_split(network, clips, split, settings.test_clips)
+            probabilities, targets = predict_split(network, clips, split, settings.test_clips, device=device)
             metrics[split] = write_report(out, split, probabilities, targets, network.classes)
     # The epoch was chosen on the validation videos, so its accuracy there is optimistic. Nothing chose these epochs.
     last = [row["val_accuracy"] for row in history[-LAST_EPOCHS:]]

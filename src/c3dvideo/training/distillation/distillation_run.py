@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from c3dvideo import __version__
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.files import atomic_text, writing
+from c3dvideo.inference.devices import find_device
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import save_folder
@@ -81,12 +82,12 @@ def distil(
     init: weights to start from, or None for random ones of the embedded network's width. resume: continue the run in
         `out` after its last checkpoint; without a run there, start one. workers: threads that decode, and processes
         that generate clips; None is one per core.
-    Raises UsageError when `out` holds a run and resume is False, or when settings, teacher or data are not those of
-    the run that is continued.
+    Raises UsageError for a device that is not there, when `out` holds a run and resume is False, and when settings,
+    teacher or data are not those of the run that is continued.
     """
     out, settings = Path(out), settings or DistilSettings()
     teacher.check()
-    where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
+    where = find_device(device)
     if (out / SETTINGS_FILE).is_file() and not resume:
         raise UsageError(f"{out} holds a run; continue it with `resume=True`, or choose another `out=`")
     keep_freed_memory()
@@ -108,17 +109,17 @@ def _distil(
     media = load_media(
         inputs, out / "clips", side=side, clips_per_video=settings.clips_per_video, workers=max(1, workers)
     )
-    looking = None if teacher.kind == "vectors" else load_teacher(teacher, device=where)
+    loaded = None if teacher.kind == "vectors" else load_teacher(teacher, device=where)
     facts = {
         "init": init or "random weights",
-        "teacher": looking.source if looking else f"vectors computed beforehand: {Path(teacher.name).name}",
+        "teacher": loaded.source if loaded else f"vectors computed beforehand: {Path(teacher.name).name}",
         "sources": list(inputs.origins),
         "pictures": len(media.pictures),
         "clips_of_videos": len(media.clip_keys),
         "content": media.digest(),
     }
     _claim(out, settings, facts)
-    targets = _targets(teacher, looking, media, settings, where, workers)
+    targets = _targets(teacher, loaded, media, settings, where, workers)
     steps = _start(media, targets, settings, init=init, device=where)
     _take_steps(steps, out, settings, workers)
     network = _finish(steps, settings)

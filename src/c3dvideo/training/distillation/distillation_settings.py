@@ -20,8 +20,8 @@ def _option(default: Any, text: str, **metadata: str) -> Any:
 class DistilSettings:
     """Every setting of a distillation run; they are written to the provenance of the weights.
 
-    A step takes batch_size clips of size x size pixels: `generated` of them are views of generated clips, video_share of
-    the others come from videos, and the rest are moving stills. Where there are only pictures or only videos,
+    A step takes batch_size clips of size x size pixels: `generated` of them are views of generated clips, video_share
+    of the others come from videos, and the rest are moving stills. Where there are only pictures or only videos,
     video_share has no effect. clips_per_video: clips kept of each video, evenly spaced.
 
     targets: "views" runs the teacher on every clip's middle frame; "cached" runs it once per picture and samples that

@@ -144,7 +144,7 @@ class StudentSteps:
 
     @torch.no_grad()
     def _into_average(self, average: Any, current: Any, n_averaged: Any) -> None:
-        """Move the average towards the weights, faster at first, so that the first weights lose their influence in short runs, too."""
+        """Move the average towards the weights, faster at first, so that short runs lose the first weights, too."""
         n = int(n_averaged)
         decay = min(self.settings.average, (1 + n) / (10 + n))
         torch._foreach_lerp_(average, current, 1 - decay)

@@ -6,7 +6,8 @@
     vectors, maps = targets(batch)
 
 With "once", the map of a whole picture is sampled through the camera of each view, so that a view costs no run of the
-teacher. Two things are lost: the detail of a closer view, and the light of the view. A kept map has at most 256 channels, a fixed random projection that leaves cosines as they are to about 0.06.
+teacher. Two things are lost: the detail of a closer view, and the light of the view. A kept map has at most 256
+channels, a fixed random projection that leaves cosines as they are to about 0.06.
 """
 
 import hashlib

@@ -24,6 +24,7 @@ from torch.nn import functional
 from c3dvideo import __version__
 from c3dvideo.errors import UsageError
 from c3dvideo.files import atomic_text
+from c3dvideo.inference.devices import find_device
 from c3dvideo.inference.engine import make_engine
 from c3dvideo.network.c3d import C3D
 from c3dvideo.network.folder import save_folder
@@ -42,10 +43,11 @@ from c3dvideo.training.run_folder import held, load_state, save_state
 def pretrain(out: str | Path, *, settings: PretrainSettings | None = None, device: str = "auto") -> C3D:
     """The pre-trained network, also saved as the weights folder out/weights in half precision.
 
-    A folder with an unfinished run of the same settings is resumed. Raises UsageError if its settings differ.
+    A folder with an unfinished run of the same settings is resumed. Raises UsageError if its settings differ, and for a
+    device that is not there.
     """
     out, settings = Path(out), settings or PretrainSettings()
-    where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
+    where = find_device(device)
     with held(out):
         return _pretrain(out, _claim(out, settings, where), where)
 

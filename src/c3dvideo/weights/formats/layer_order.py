@@ -111,25 +111,7 @@ def from_onnx(path: Path) -> Found:
         ) from error
     except DecodeError as error:
         raise WeightsError(f"{path} is damaged or cut short, or is no ONNX graph: {error}") from error
-    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    convolutions: list[tuple[Array, Array]] = []
-    dense: list[tuple[Array, Array]] = []
-    pads: list[int] = []
-    for node in graph.node:
-        weights = [constants[name] for name in node.input if name in constants]
-        attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-        if node.op_type == "Conv" and len(weights) == 2:
-            convolutions.append((weights[0], weights[1]))
-            pads = []
-        elif node.op_type == "Gemm" and len(weights) == 2:
-            dense.append((weights[0] if attributes.get("transB") else weights[0].T, weights[1]))
-        elif node.op_type == "MatMul" and len(weights) == 1:
-            dense.append((weights[0].T, np.zeros(0, np.float32)))
-        elif node.op_type == "Add" and len(weights) == 1 and dense and not dense[-1][1].size:
-            dense[-1] = (dense[-1][0], weights[0].reshape(-1))
-        elif node.op_type in ("MaxPool", "Pad"):
-            given = list(attributes.get("pads", []))
-            pads = given if any(given) else [0, 0, 0, 0, 1, 1] if attributes.get("ceil_mode") else pads
+    convolutions, dense, pads = _onnx_layers(graph)
     if not convolutions:
         raise WeightsError(f"{path} is an ONNX graph without convolutions that have weights and biases")
     arrays, middle = _in_order(convolutions, dense), len(pads) // 2
@@ -141,6 +123,32 @@ def from_onnx(path: Path) -> Found:
         pool5="symmetric" if pads[middle - 2 : middle] == [1, 1] else "ceil" if pads[-2:] == [1, 1] else None,
         notes=() if gluoncv else (ASSUMED,),
     )
+
+
+def _onnx_layers(graph: Any) -> tuple[Pairs, Pairs, list[int]]:
+    """The convolutions and the dense layers of a graph, in its order, and the padding after the last convolution."""
+    import onnx
+
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    convolutions: Pairs = []
+    dense: Pairs = []
+    pads: list[int] = []
+    for node in graph.node:
+        weights = [constants[name] for name in node.input if name in constants]
+        attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if node.op_type == "Conv" and len(weights) == 2:
+            convolutions.append((weights[0], weights[1]))
+            pads = []
+        elif node.op_type == "Gemm" and len(weights) == 2:
+            dense.append((weights[0] if attributes.get("transB") else weights[0].T, weights[1]))
+        elif node.op_type == "MatMul" and len(weights) == 1:  # its bias follows as a node of its own
+            dense.append((weights[0].T, np.zeros(0, np.float32)))
+        elif node.op_type == "Add" and len(weights) == 1 and dense and not dense[-1][1].size:
+            dense[-1] = (dense[-1][0], weights[0].reshape(-1))
+        elif node.op_type in ("MaxPool", "Pad"):
+            given = list(attributes.get("pads", []))
+            pads = given if any(given) else [0, 0, 0, 0, 1, 1] if attributes.get("ceil_mode") else pads
+    return convolutions, dense, pads
 
 
 def _channels_first(convolutions: Pairs, dense: Pairs, rows: Pool5Order = "hwc") -> tuple[Pairs, Pairs]:
