@@ -37,7 +37,7 @@ from c3dvideo.figure_layout import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FAINT, ACCENT, SECOND = "#d5dbe1", "#0b6e99", "#d9730d"
+FAINT, SECOND = "#d5dbe1", "#d9730d"
 # Okabe and Ito's colours for colour-blind readers, without yellow (too light on white) and with grey instead of black
 # (invisible in dark mode). A lighter grey would resemble the pink to these readers. Seven and eight have no common
 # factor, so pairs of colour and marker repeat after 56.

@@ -76,7 +76,7 @@ class SegmentedVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentedVideos:
-    """The segmented videos and the failures, each in the order of the inputs."""
+    """The segmented videos and the failures, each in the order of the inputs, feature files first."""
 
     videos: tuple[SegmentedVideo, ...]
     failures: tuple[Failure, ...]

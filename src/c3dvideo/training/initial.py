@@ -52,10 +52,14 @@ def set_input(network: C3D, settings: TrainSettings, clips: Iterable[Pixels]) ->
             n_values += values.size // 3
     mean = sums / n_values
     deviation = np.sqrt(np.maximum(squares / n_values - mean**2, 1.0))
-    blue, green, red = (round(float(value), 3) for value in mean)
-    b, g, r = (round(float(value), 3) for value in deviation)
     network.mean_volume = None
-    network.profile = replace(network.profile, mean=(blue, green, red), scale=1.0, std=(b, g, r))
+    network.profile = replace(network.profile, mean=_three(mean), scale=1.0, std=_three(deviation))
+
+
+def _three(values: np.ndarray) -> tuple[float, float, float]:
+    """One number per channel, in the profile's channel order, with as many digits as a profile shows."""
+    first, second, third = (round(float(value), 3) for value in values)
+    return first, second, third
 
 
 def scratch_profile(settings: TrainSettings) -> Profile:
