@@ -24,6 +24,7 @@ import numpy as np
 from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.failures import Failure
 from c3dvideo.probing.change_points import STRIDE_FRAMES, THRESHOLD, change_points
+from c3dvideo.probing.colour_histograms import histogram
 from c3dvideo.probing.descriptors import clip_vectors
 from c3dvideo.probing.labelled import source_by_name
 from c3dvideo.video.clips import ClipPlan
@@ -158,18 +159,17 @@ def single_takes(sequences: Sequence[Joined]) -> Iterator[Array]:
                 yield rows
 
 
-def histogram(frame: Array) -> Array:
-    """Shares of 512 colours, float32 (512,)."""
-    bins = (frame[..., 0] >> 5).astype(np.int64) * 64 + (frame[..., 1] >> 5) * 8 + (frame[..., 2] >> 5)
-    return np.bincount(bins.ravel(), minlength=512).astype(np.float32) / bins.size
-
-
 def by_descriptors(sequence: Joined, threshold: float) -> list[int]:
     return [frame for frame, _ in change_points(sequence.descriptors, starts(sequence), threshold=threshold)]
 
 
 def by_histograms(sequence: Joined, threshold: float) -> list[int]:
     return [frame for frame, _ in change_points(sequence.clip_histograms, starts(sequence), threshold=threshold)]
+
+
+def by_both(sequence: Joined, threshold: float) -> list[int]:
+    found = change_points(sequence.descriptors, starts(sequence), colours=sequence.clip_histograms, threshold=threshold)
+    return [frame for frame, _ in found]
 
 
 def by_cuts(sequence: Joined, threshold: float) -> list[int]:
@@ -179,6 +179,7 @@ def by_cuts(sequence: Joined, threshold: float) -> list[int]:
 METHODS: Mapping[str, tuple[Callable[[Joined, float], list[int]], list[float]]] = {
     "C3D descriptors": (by_descriptors, THRESHOLDS),
     "colour histograms of clips, same search": (by_histograms, THRESHOLDS),
+    "both": (by_both, THRESHOLDS),
     "colour histograms of neighbouring frames": (by_cuts, CUT_THRESHOLDS),
 }
 

@@ -76,5 +76,8 @@ PostProcessing = Literal["none", "centre"]  # of descriptors before they are com
 SearchKind = Literal["clips", "videos"]
 VectorKind = Literal["features", "directions"]  # of a clip in an index: as stored, or as it is compared
 
+# Segments.
+SegmentMethod = Literal["descriptors", "colours", "both"]
+
 # Explanations.
 ExplainMethod = Literal["gradcam", "gradcam++", "guided", "deconvolution", "units", "filters"]

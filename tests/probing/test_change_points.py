@@ -16,6 +16,8 @@ from c3dvideo.features.store import VideoFeatures, write_features
 from c3dvideo.network.c3d import C3D
 from c3dvideo.probing import change_points as module
 from c3dvideo.probing.change_points import change_points, segment
+from c3dvideo.probing.colour_histograms import histogram
+from c3dvideo.video.decode import open_video
 from c3dvideo.video.encode import write_video
 
 
@@ -159,6 +161,13 @@ def test_the_command_prints_json_and_a_table(
         main()
     assert end.value.code == 2
     assert (segment_command._STRIDE_FRAMES, segment_command._THRESHOLD) == (module.STRIDE_FRAMES, module.THRESHOLD)
+    assert {"descriptors": segment_command._THRESHOLD, **segment_command._OTHERS} == module.THRESHOLDS
+    monkeypatch.setattr(sys, "argv", ["c3dvideo", "segment", str(scenes), "--method", "colours", "--json"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [len(video["segments"]) for video in document["videos"]] == [3]
 
 
 def test_the_benchmark_joins_at_the_frames_that_it_states() -> None:
@@ -169,3 +178,50 @@ def test_the_benchmark_joins_at_the_frames_that_it_states() -> None:
     assert (len(joined), boundaries) == (74, [26, 48])
     assert abs(int(joined[26].mean()) - 100) <= 15
     assert matches([30, 60], [14, 31, 77]) == 1
+
+
+def test_colours_find_the_same_boundaries_without_a_network(scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "load_weights", None)
+    (video,) = segment([scenes], method="colours").videos
+    assert matches([40, 88], [boundary.frame for boundary in video.boundaries]) == len(video.boundaries) == 2
+    assert video.segments[-1].end_seconds == pytest.approx(120 / 25)
+
+
+def test_both_find_what_either_shows(scenes: Path) -> None:
+    rows, starts = planted([20, 40]), 4 * np.arange(60)
+    colours = planted([40, 20], seed=1)
+    assert len(change_points(rows, starts)) == len(change_points(colours, starts)) == 1
+    assert [frame for frame, _ in change_points(rows, starts, colours=colours)] == [86, 166]
+    (video,) = segment([scenes], method="both", workers=0).videos
+    assert matches([40, 88], [boundary.frame for boundary in video.boundaries]) == len(video.boundaries) == 2
+
+
+def test_colours_of_short_broken_and_cut_videos(
+    tmp_path: Path, scenes: Path, moving_square: Callable[..., Path]
+) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video")
+    moving_square(tmp_path / "videos" / "short.mp4", n_frames=5)
+    cut = tmp_path / "videos" / "cut.ts"
+    with open_video(scenes, channel_order="rgb") as video:
+        write_video(cut, [frame.pixels.copy() for frame in video.frames()], fps=25)
+    cut.write_bytes(cut.read_bytes()[:-4000])
+    outcome = segment([tmp_path / "videos"], method="colours", damaged="keep")
+    assert [video.name for video in outcome.videos] == ["cut.ts", "short.mp4"]
+    assert 60 < outcome.videos[0].n_frames <= 120 and outcome.videos[1].n_frames == 5
+    assert [(failure.name, failure.stage) for failure in outcome.failures] == [("broken.mp4", "decode")]
+
+
+def test_colours_need_videos_and_no_network(tmp_path: Path, scenes: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no colours; .*`method=descriptors`"):
+        segment([stored(tmp_path / "a.mp4.npz")], method="colours")
+    with pytest.raises(UsageError, match="uses no network; leave out `weights=`"):
+        segment([scenes], method="colours", layer="fc6")
+
+
+def test_the_histogram_counts_every_colour() -> None:
+    frame = np.zeros((600, 700, 3), np.uint8)
+    frame[:, 350:] = (255, 0, 64)
+    found = histogram(frame)
+    assert found.sum() == pytest.approx(1)
+    assert found[0] == pytest.approx(0.5) and found[7 * 64 + 2] == pytest.approx(0.5)

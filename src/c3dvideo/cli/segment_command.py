@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from c3dvideo.choices import SegmentMethod
 from c3dvideo.cli.extract_commands import (
     AsJson,
     DamagedOption,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from c3dvideo.probing.change_points import SegmentedVideo
 
 # Those of `probing.change_points`, which imports PyTorch; a test compares both.
-_STRIDE_FRAMES, _THRESHOLD = 4, 0.5
+_STRIDE_FRAMES, _THRESHOLD, _OTHERS = 4, 0.5, {"colours": 0.3, "both": 0.55}
 
 
 def register(app: typer.Typer) -> None:
@@ -42,9 +43,17 @@ def segment(
         ),
     ],
     *,
+    method: Annotated[
+        SegmentMethod, typer.Option("--method", help="Compare what the network computes, colour histograms, or both.")
+    ] = "descriptors",
     threshold: Annotated[
-        float, typer.Option("--threshold", help="Penalty per boundary; higher gives fewer boundaries.")
-    ] = _THRESHOLD,
+        float | None,
+        typer.Option(
+            "--threshold",
+            help="Penalty per boundary; higher gives fewer boundaries.",
+            show_default=f"{_THRESHOLD}; " + ", ".join(f"{value} for {method}" for method, value in _OTHERS.items()),
+        ),
+    ] = None,
     stride_frames: Annotated[
         int, typer.Option("--stride-frames", min=1, help="Frames between clip starts; feature files keep their own.")
     ] = _STRIDE_FRAMES,
@@ -69,6 +78,7 @@ def segment(
         inputs,
         weights=weights,
         layer=layer,
+        method=method,
         stride_frames=stride_frames,
         threshold=threshold,
         profile=profile,
