@@ -21,10 +21,10 @@ from c3dvideo.features.decoder_process import Filled
 from c3dvideo.features.decoding import Begun, Checked, End
 from c3dvideo.features.extract import ExtractSummary, extract
 from c3dvideo.features.extractor import Extractor
-from c3dvideo.features.failures import append_failure, read_failures
+from c3dvideo.features.failures import Failure, append_failure, read_failures
 from c3dvideo.features.folder_run import Settled, store
 from c3dvideo.features.pipeline import Writer, compute
-from c3dvideo.features.store import Failure, list_features, read_features
+from c3dvideo.features.store import list_features, read_features
 from c3dvideo.features.timings import Timings
 from c3dvideo.machine import n_cores
 from c3dvideo.network.folder import save_folder
