@@ -43,7 +43,7 @@ def main() -> None:
     )
     appearances = [(task, name) for task in ("scene", "texture", "shape", "material") for name in synthetic.TASKS[task]]
     draw_grid(
-        FIGURES / "synthetic_look.png",
+        FIGURES / "synthetic_appearance.png",
         [strip(first_appearance(task, name), height=64, width=64)[:, :64] for task, name in appearances],
         captions=[name for _, name in appearances],
         columns=8,

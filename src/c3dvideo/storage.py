@@ -135,7 +135,7 @@ class ObjectPath:
         """Store bytes, or the content of a file, under this name: whole or not at all.
 
         only_if_new: raises FileExistsError when there is an object already. Of two writers at the same time one gets
-        that error, in stores that know conditional writes.
+        that error, in stores that have conditional writes.
         """
         with _reaching():
             if isinstance(content, Path):

@@ -3,7 +3,7 @@
     summary = extract(["my_videos/"], "features/", layers=["fc6"])
     summary.n_done, summary.n_failed
 
-The settings that decide the numbers (weights, profile, layers, clip plan, crops, pooling, precision) are the folder's
+Weights, profile, layers, clip plan, crops, pooling and precision determine the numbers. They are the folder's
 fingerprint; a folder never mixes two. Several runs may work on one folder at once: each video is done by one of them.
 """
 

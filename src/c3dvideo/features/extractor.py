@@ -1,4 +1,4 @@
-"""Extractor: a network made ready to turn videos into features, with everything else that decides the numbers.
+"""Extractor: a network made ready to turn videos into features, with everything else that determines the numbers.
 
     extractor = Extractor("embedded", layers=["fc6"], plan=ClipPlan(stride_frames=8))
     for video in extractor(["a.mp4", "more_videos/"]):
@@ -48,8 +48,8 @@ class Extractor:
     """Turns videos into features. Called with videos, it yields the `VideoFeatures` or the `Failure` of each.
 
     network: in evaluation mode. plan: which frames make a clip. layers: in the order of the network. views: the crops
-    of every clip. device: where the network computes. settings: all that decides the numbers, as JSON; the device, the
-    engine and the batch size are not part of it, because they change the last bits only.
+    of every clip. device: where the network computes. settings: all that determines the numbers, as JSON; the device,
+    the engine and the batch size are not part of it, because they change the last bits only.
 
     >>> extractor = Extractor(layers=["pool5", "fc6"], plan=ClipPlan(stride_frames=8))
     >>> for video in extractor("my_videos/waving_flag/waving_flag_000.mp4"):

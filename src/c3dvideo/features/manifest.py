@@ -1,4 +1,4 @@
-"""The manifest of a folder of features: the settings that decide its numbers, so that a folder never mixes two.
+"""The manifest of a folder of features: the settings that determine its numbers, so that a folder never mixes two.
 
     claim_folder("features/", Manifest(settings=extractor.settings), version="1.0")
     read_manifest("features/").fingerprint
@@ -26,7 +26,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What decides the numbers in a folder of features: `settings`, a JSON object, and their sha256.
+    """What determines the numbers in a folder of features: `settings`, a JSON object, and their sha256.
 
     Two runs may share a folder only when their fingerprints are equal.
     """

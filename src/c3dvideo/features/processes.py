@@ -230,7 +230,7 @@ class _Device:
 
     @property
     def load(self) -> tuple[int, int, int]:
-        """What decides which device gets the next video: clips that wait, unfinished videos, and all so far."""
+        """Clips that wait, unfinished videos, and all so far: the next video goes to the smallest."""
         return len(self.held), len(self.unsettled), self._n_given
 
     def give(self, name: str) -> None:

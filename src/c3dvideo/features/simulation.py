@@ -5,7 +5,7 @@
 
 Every part is a process that computes, waits for a slot or a clip, or waits for another part. Computing parts share the
 cores that other programs leave: with more running threads than such cores, each gets an equal part. simpy has no
-resource of this kind, which is what decides the rate of a machine whose network runs on the cores that decode.
+resource of this kind, which determines the rate of a machine whose network runs on the cores that decode.
 """
 
 import heapq

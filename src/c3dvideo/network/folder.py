@@ -291,7 +291,7 @@ def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def fingerprint(network: DescribedNetwork) -> str:
-    """One sha256 of everything that decides activations: arrays, mean volume and architecture.
+    """One sha256 of everything that determines activations: arrays, mean volume and architecture.
 
     The dropout and filler of the architecture matter in training only and are left out.
     """

@@ -68,7 +68,7 @@ def histogram(pixels: Array) -> Array:
 
 
 class _Histograms:
-    """Iterates over the time and the histogram of every frame; knows the rate, and after the last frame the rest."""
+    """Iterates over the time and the histogram of every frame; has the rate, and after the last frame the rest."""
 
     def __init__(self, path: str, damaged: Damaged, stall_seconds: float) -> None:
         self._video = open_video(path, channel_order="rgb", damaged=damaged, stall_seconds=stall_seconds)

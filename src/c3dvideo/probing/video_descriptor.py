@@ -39,7 +39,7 @@ class VideoDescriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     A video is a file, a frame folder or an address, whose descriptor is never cached. `fit` learns nothing about the
     videos: it checks the parameters and that every path is text, and loads the weights, so that `transform` also works
-    without it. Attributes after `fit`: `fingerprint_`, of everything that decides the numbers, and `n_features_out_`.
+    without it. Attributes after `fit`: `fingerprint_`, of all that determines the numbers, and `n_features_out_`.
 
     >>> from pathlib import Path
     >>> from sklearn.pipeline import make_pipeline

@@ -73,8 +73,8 @@ def train_batch(
     """Network input (N, 3, T, size, size) and target distributions (N, n_classes) of uint8 clips (N, T, 3, H, W).
 
     crop: size, top and left of the centre crop. generators: one per clip. draws: top, left, mirrored of every clip, as
-    the release draws them. positions: of the clips in their epoch, which decide the pairs that are mixed; None counts
-    from 0.
+    the release draws them. positions: of the clips in their epoch, which determine the pairs that are mixed; None
+    counts from 0.
     """
     size, top, left = crop
     n, height, width = len(pixels), pixels.shape[-2], pixels.shape[-1]

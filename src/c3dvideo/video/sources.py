@@ -36,7 +36,7 @@ VIDEO_SUFFIXES = frozenset((
     ".ts", ".viv", ".vob", ".vro", ".webm", ".wmv", ".wtv", ".y4m",
 ))
 # fmt: on
-# Other files have these suffixes, too, so their first bytes decide.
+# Other files have these suffixes, too, so their first bytes are read.
 AMBIGUOUS_SUFFIXES = frozenset(("", ".dat", ".mod", ".ps", ".rec", ".tod"))
 
 

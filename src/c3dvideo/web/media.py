@@ -5,7 +5,7 @@
     media.piece(path, 3, "mp4")                    # the file of seconds [12, 16), converted when it is first wanted
     media.sprite(path, [0.0, 4.0])                 # a JPEG of moving frames
 
-A page asks for the piece at the second that a person wants to see before any other, so that it plays at once.
+A page requests the piece at the second that a person wants to see before any other, so that it plays at once.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """Which requests the server answers: host, origin, token; and the headers of every answer.
 
 Bound to the loopback address, it answers only under a name of that address, because a page elsewhere can point a name
-of its own at 127.0.0.1 (DNS rebinding). Bound to another address, it asks for a token. Requests that change something
+of its own at 127.0.0.1 (DNS rebinding). Bound to another address, it requires a token. Requests that change something
 must come from the page itself and cannot be made by a form of another page. SECURITY.md describes the whole.
 """
 
