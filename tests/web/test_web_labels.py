@@ -73,6 +73,14 @@ def test_a_clip_overrides_its_video_and_can_be_taken_out(own: Site) -> None:
     assert rows(own.settings.labels) == []
 
 
+def test_of_overlapping_labels_the_shortest_part_counts(own: Site) -> None:
+    own.settings.labels.write_text(
+        "path,label,start_seconds,end_seconds\nstill/a.mpg,short,0.64,1.28\nstill/a.mpg,long,0,1.92\n"
+    )
+    clips = page(own).get(f"/api/videos/{video_id('still/a.mpg')}").json()["clips"]
+    assert [each["label"] for each in clips] == ["long", "short", "long"]
+
+
 def test_two_browsers_lose_nothing_of_each_other(own: Site, make_site: Callable[..., Site], library: Any) -> None:
     """Two servers over one file, as two machines would have, with eight writers."""
     other = make_site(labels=own.settings.labels)

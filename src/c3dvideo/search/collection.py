@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from c3dvideo.datasets.examples import Dataset, Example
+from c3dvideo.datasets.labelled_parts import is_whole, labels_at
 from c3dvideo.datasets.lists import read_csv
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features.failures import Failure
@@ -74,8 +75,8 @@ class Collection:
                     content_sha256=clips.content_sha256,
                     start_seconds=clips.start_seconds,
                     end_seconds=clips.end_seconds,
-                    label=next((example.label for example in labels if _is_whole(example)), None),
-                    clip_labels=_clip_labels(labels, clips),
+                    label=next((example.label for example in reversed(labels) if is_whole(example)), None),
+                    clip_labels=labels_at(labels, (clips.start_seconds + clips.end_seconds) / 2),
                     vectors=space.encode(clips.vectors),
                 )
 
@@ -175,23 +176,3 @@ def _by_video(labels: Dataset) -> dict[str, Sequence[Example]]:
     for example in labels.examples:
         found.setdefault(PurePosixPath(example.path).as_posix(), []).append(example)
     return dict(found)
-
-
-def _is_whole(example: Example) -> bool:
-    return example.start_seconds is None and example.end_seconds is None
-
-
-def _clip_labels(labels: Sequence[Example], clips: FeatureClips) -> list[str | None]:
-    """The label of each clip: of the shortest part of the video that holds its middle, or else of the whole video."""
-    whole = next((example.label for example in labels if _is_whole(example)), None)
-    found: list[str | None] = [whole] * len(clips.vectors)
-    middles = (clips.start_seconds + clips.end_seconds) / 2
-    parts = [(*_part(example), example.label) for example in labels if not _is_whole(example)]
-    for start, end, label in sorted(parts, key=lambda part: part[0] - part[1]):  # the shortest last
-        for position in np.flatnonzero((start <= middles) & (middles < end)):
-            found[position] = label
-    return found
-
-
-def _part(example: Example) -> tuple[float, float]:
-    return example.start_seconds or 0.0, np.inf if example.end_seconds is None else example.end_seconds

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from c3dvideo.datasets.examples import Dataset, Example
+from c3dvideo.datasets.labelled_parts import labels_at
 from c3dvideo.datasets.lists import is_utf8, read_csv, write_csv
 from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.reading import ForeignFile
@@ -70,23 +70,16 @@ class LabelsFile:
             return self._rows()
 
     def of_clips(self, snapshot: Snapshot) -> list[str]:
-        """The label of every clip: of the shortest labelled part that holds its middle, else that of the index."""
+        """The label of every clip by `labels_at`, else that of the index."""
         labels = list(snapshot.labels)
-        spans = [float("inf")] * len(labels)
         middles = (snapshot.start_seconds + snapshot.end_seconds) / 2
+        by_name: dict[str, list[Example]] = {}
         for row in self.rows():
-            if row.path not in snapshot.by_name:
-                continue
-            video = snapshot.videos[snapshot.by_name[row.path]]
-            clips = np.arange(video.first, video.first + video.n_clips)
-            length = float("inf")
-            if row.start_seconds is not None:
-                end = row.end_seconds if row.end_seconds is not None else float("inf")
-                length = end - row.start_seconds
-                clips = clips[(middles[clips] >= row.start_seconds) & (middles[clips] < end)]
-            for clip in clips.tolist():
-                if length <= spans[clip]:
-                    labels[clip], spans[clip] = row.label, length
+            by_name.setdefault(row.path, []).append(row)
+        for name in by_name.keys() & snapshot.by_name.keys():
+            rows = snapshot.clips_of(snapshot.videos[snapshot.by_name[name]].id)
+            found = labels_at(by_name[name], middles[rows])
+            labels[rows] = [new or old for new, old in zip(found, labels[rows], strict=True)]
         return labels
 
     def labelled_here(self, snapshot: Snapshot) -> int:
