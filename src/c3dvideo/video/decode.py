@@ -159,7 +159,6 @@ def _naming(source: str) -> Iterator[None]:
 
 
 def _stream_frames(source: str, opened: OpenStream, channel_order: ChannelOrder) -> Iterator[Frame]:
-    reformatter = VideoReformatter()
     codec_context = opened.stream.codec_context
     clock = Clock(
         fps=opened.fps,
@@ -167,6 +166,16 @@ def _stream_frames(source: str, opened: OpenStream, channel_order: ChannelOrder)
         in_decoding_order=opened.container.format.name == "avi",
         joins=opened.joins,
     )
+    frame_of = frame_maker(source, channel_order)
+    for index, decoded in enumerate(decoded_frames(opened, clock)):
+        yield frame_of(index, clock.seconds(decoded, reorder_depth=codec_context.reorder_depth), decoded)
+    if opened.problem is not None:
+        raise opened.problem
+
+
+def frame_maker(source: str, channel_order: ChannelOrder) -> Callable[[int, float, Any], Frame]:
+    """A function from index, seconds and a PyAV frame to a Frame, for the frames of one video."""
+    reformatter = VideoReformatter()
     orientation: Orientation | None = None
 
     def pixels(decoded: Any, upright: Callable[[Pixels], Pixels]) -> Pixels:
@@ -182,19 +191,20 @@ def _stream_frames(source: str, opened: OpenStream, channel_order: ChannelOrder)
     def picture(decoded: Any, convert: Callable[[], Pixels]) -> Pixels | Yuv420:
         return yuv420_of(decoded, channel_order, convert) or convert()
 
-    for index, decoded in enumerate(decoded_frames(opened, clock)):
+    def make(index: int, seconds: float, decoded: Any) -> Frame:
+        nonlocal orientation
         orientation = orientation or orientation_of(decoded)
         size = decoded.height, decoded.width
         convert = partial(pixels, decoded, orientation.upright)
-        yield Frame(
+        return Frame(
             index,
-            clock.seconds(decoded, reorder_depth=codec_context.reorder_depth),
+            seconds,
             size[::-1] if orientation.swaps else size,
             convert,
             convert if orientation.turns else partial(picture, decoded, convert),
         )
-    if opened.problem is not None:
-        raise opened.problem
+
+    return make
 
 
 def _open_folder(folder: Path, channel_order: ChannelOrder, damaged: Damaged) -> Video:

@@ -14,6 +14,7 @@ from c3dvideo.explain.gradcam import grad_cam
 from c3dvideo.explain.pictures import overlay, rgb_clip
 from c3dvideo.probing.probe import Probe
 from c3dvideo.video.reader import Clip, read_clips
+from c3dvideo.video.seeking import TOLERANCE_SECONDS, sought_clip
 from c3dvideo.video.viewing import FOLDER_FPS
 from c3dvideo.web.analysis import extractor_like
 
@@ -37,8 +38,10 @@ def explain_clip(
     """
     extractor = extractor_like(settings, weights, layer)
     network = extractor.network
-    reader = read_clips(path, plan=extractor.plan, profile=network.profile, damaged="keep")
-    clip = next((clip for clip in reader if _seconds(clip) >= start_seconds - 0.01), None)
+    clip = sought_clip(path, start_seconds, plan=extractor.plan, profile=network.profile)
+    if clip is None:
+        reader = read_clips(path, plan=extractor.plan, profile=network.profile, damaged="keep")
+        clip = next((clip for clip in reader if _seconds(clip) >= start_seconds - TOLERANCE_SECONDS), None)
     if clip is None:
         raise UsageError(f"the video has no clip at {start_seconds:g} seconds")
     maps = grad_cam(network, clip.pixels, target=label, probe=None if probe is None else Probe.load(probe))
