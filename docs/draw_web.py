@@ -1,6 +1,7 @@
-"""Draw the screenshots of docs/web.md, and measure how long the map takes to draw 50,000 clips.
+"""Draw the screenshots of docs/web.md and docs/live.md, and measure how long the map takes to draw 50,000 clips.
 
     python docs/draw_web.py            # docs/figures/web_*.png, over generated videos
+    python docs/draw_web.py live       # web_live.png only
     python docs/draw_web.py map-time   # prints milliseconds per frame
 
 Needs Chromium and its driver (Debian's packages chromium and chromium-driver) and selenium.
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,18 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from c3dvideo.features.extract import extract
 from c3dvideo.features.store import VideoFeatures, feature_path, write_features
+from c3dvideo.probing.watch import WatchSummary, watch
 from c3dvideo.search.build_index import build_index
 from c3dvideo.synthetic import write_dataset
-from c3dvideo.web.server import bound
+from c3dvideo.video.decode import open_video
+from c3dvideo.video.encode import write_video
+from c3dvideo.web.listening import bound
+from c3dvideo.web.live_server import live_page
 from c3dvideo.web.site_parts import Site, SiteSettings
 from c3dvideo.web.web_app import make_app
 
 FIGURES = Path(__file__).parent / "figures"
+LIVE_SECONDS = 30  # of the source, when the page of `watch` is drawn
 N_VIDEOS, N_CLIPS, WIDTH = 500, 100, 64  # of the generated index whose map is timed
 
 # Moves and zooms for two seconds with all points in view; returns milliseconds of drawing and between frames.
@@ -203,5 +209,40 @@ def time_map() -> None:
                 print(f"{name}: median {statistics.median(values):.1f} ms, 95% below {high:.1f} ms, n {len(values)}")
 
 
+def draw_live() -> None:
+    """The page of `watch`, half a minute into a generated file of several everyday motions."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_dataset(root / "videos", clips_per_class=1, n_frames=100, height=240, width=320)
+        videos = sorted((root / "videos").rglob("*.mp4"))
+        write_video(root / "generated.mp4", _one_after_the_other(videos), fps=25)
+        summary, notes = WatchSummary(latencies=[]), []
+        source = str(root / "generated.mp4")
+        with (
+            live_page("generated.mp4", summary, unit="probability", port=0, note=notes.append) as view,
+            chromium(1280, 920) as browser,
+        ):
+            browser.get(notes[-1].removeprefix("open "))
+            with closing(watch(source, top=8, summary=summary, show=view.picture.offer)) as clips:
+                for seen in clips:
+                    view.add(seen)
+                    if seen.end_seconds > LIVE_SECONDS:
+                        browser.save_screenshot(str(FIGURES / "web_live.png"))
+                        break
+
+
+def _one_after_the_other(videos: list[Path]) -> Iterator[np.ndarray]:
+    for path in videos:
+        with open_video(path, channel_order="rgb") as video:
+            for frame in video.frames():
+                yield frame.pixels
+
+
 if __name__ == "__main__":
-    time_map() if sys.argv[1:] == ["map-time"] else draw()
+    if sys.argv[1:] == ["map-time"]:
+        time_map()
+    elif sys.argv[1:] == ["live"]:
+        draw_live()
+    else:
+        draw()
+        draw_live()

@@ -58,6 +58,7 @@ def test_a_missing_package_names_the_command_to_run(extra: str, monkeypatch: pyt
         ("ruptures", "segment", "segment features"),
         ("matplotlib", "plots", "plot confusion features --out out/x.png"),
         ("matplotlib", "plots", "plot timeline features --out out/x.svg"),
+        ("fastapi", "web", "watch features --page"),
     ],
 )
 def test_a_command_reports_it_before_any_work(

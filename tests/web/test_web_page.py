@@ -1,6 +1,5 @@
 """The page in headless Chromium, with real clicks: every view, names that are hostile, and what appears while open."""
 
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -10,26 +9,19 @@ from typing import Any
 
 import pytest
 import uvicorn
-from selenium import webdriver
 from selenium.webdriver import ActionChains, Keys
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from c3dvideo.search.index import Index
-from c3dvideo.web.server import bound
+from c3dvideo.web.listening import bound
 from c3dvideo.web.site_parts import Site
 from c3dvideo.web.video_names import video_id
 from c3dvideo.web.web_app import make_app
 
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 NAMES, CARDS = (f"document.querySelectorAll('#library-grid .{kind}')" for kind in ("name", "card"))
-pytestmark = [
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
-    # Selenium leaves sockets to its driver open for a moment.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+# Selenium leaves sockets to its driver open for a moment.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 class Page:
@@ -92,17 +84,8 @@ def served(make_site: Callable[..., Site]) -> Iterator[tuple[Site, str]]:
 
 
 @pytest.fixture(scope="module")
-def page(served: tuple[Site, str]) -> Iterator[Page]:
-    options = Options()
-    options.binary_location = str(CHROMIUM)
-    arguments = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1300,900"]
-    for argument in [*arguments, "--no-sandbox"] if os.geteuid() == 0 else arguments:
-        options.add_argument(argument)
-    options.add_argument("--autoplay-policy=no-user-gesture-required")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield Page(browser, served[1])
-    browser.quit()
+def page(served: tuple[Site, str], browser: Any) -> Page:
+    return Page(browser, served[1])
 
 
 def test_the_library_shows_every_video_with_moving_frames(page: Page, library: Any) -> None:

@@ -9,6 +9,18 @@ from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note
 from c3dvideo.extras import require_extra
 
+Host = Annotated[str, typer.Option("--host", help="Address to listen at.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 chooses a free one.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        help="Secret that the page requires.",
+        show_default="none on the loopback address, else a new one",
+        envvar="C3DVIDEO_TOKEN",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -36,17 +48,9 @@ def serve(
         str | None,
         typer.Option("--weights", help="Weights of the index, to analyse uploads.", show_default="embedded"),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 chooses a free one.")] = 8000,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",
-            help="Secret that the page requires.",
-            show_default="none on the loopback address, else a new one",
-            envvar="C3DVIDEO_TOKEN",
-        ),
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    token: Token = None,
     max_upload_mb: Annotated[int, typer.Option("--max-upload-mb", min=1, help="Largest upload in MB.")] = 512,
     max_upload_seconds: Annotated[float, typer.Option("--max-upload-seconds", min=1, help="Longest upload.")] = 600.0,
     upload_time_limit: Annotated[

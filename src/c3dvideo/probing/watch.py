@@ -26,7 +26,7 @@ from c3dvideo.probing.descriptors import clip_vectors, unit_rows
 from c3dvideo.probing.predict import check_probe
 from c3dvideo.storage import is_object
 from c3dvideo.video.access import check_url, is_url
-from c3dvideo.video.camera import LiveFrames, Window
+from c3dvideo.video.camera import LiveFrames, LiveState, ShowFrame, Window
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.decode import Video
 from c3dvideo.video.preprocess import Profile
@@ -68,7 +68,16 @@ class Seen:
 
 @dataclass(kw_only=True)
 class WatchSummary:
-    """Counts of a whole run and its latencies in seconds, filled while `watch` runs."""
+    """Counts of a whole run, its latencies in seconds and its state, filled while `watch` runs.
+
+    problem: why the source was lost or could not be read, "" while it is watched; wait_seconds: how long `watch` then
+        waits before it opens the source again.
+    """
+
+    state: LiveState = "starting"
+    problem: str = ""
+    wait_seconds: float = 0.0
+    behind_seconds: float = 0.0
 
     frames: int = 0
     dropped_frames: int = 0
@@ -124,13 +133,15 @@ def watch(
     max_seconds: float | None = None,
     summary: WatchSummary | None = None,
     note: Callable[[str], None] = lambda text: None,
+    show: ShowFrame | None = None,
 ) -> Iterator[Seen]:
     """The classes of a live source, each clip as soon as it is classified; endless unless the source is a file.
 
     source: an address (RTSP, HTTP, ...), a file or frame folder, which is played at its own speed, or a camera:
         "/dev/video0", or its number. stride_frames: frames between clips. smooth_seconds: time constant of the mean
         over time. stall_seconds: a source that sends nothing for so long is opened again, after growing waits.
-    max_seconds: None never stops. summary: filled with counts and latencies.
+    max_seconds: None never stops. summary: filled with counts, latencies and the state. show: called in the reading
+        thread with every frame, as a function that returns its RGB pixels, uint8 (H, W, 3).
     Raises VideoError for a file that cannot be read and for a protocol that is not allowed, UsageError for arguments
     that do not fit.
     """
@@ -146,12 +157,13 @@ def watch(
     classify(np.zeros((1, 3, length, size, size), np.uint8))  # builds the engine before the first frame comes
     summary = WatchSummary(latencies=[]) if summary is None else summary
     began = time.monotonic()
-    live = LiveFrames(source, extractor.network.profile, plan, stall_seconds=stall_seconds, note=note)
+    live = LiveFrames(source, extractor.network.profile, plan, stall_seconds=stall_seconds, note=note, show=show)
     with live:
         while True:
-            window = live.next_window(timeout_seconds=_POLL_SECONDS)
-            summary.frames, summary.dropped_frames = live.n_frames, live.n_dropped
-            summary.connections, summary.seconds = live.n_connections, time.monotonic() - began
+            try:
+                window = live.next_window(timeout_seconds=_POLL_SECONDS)
+            finally:
+                _count(summary, live, time.monotonic() - began)
             if (window is None and live.ended) or (max_seconds is not None and summary.seconds >= max_seconds):
                 return
             if window is None:
@@ -162,6 +174,12 @@ def watch(
             summary.latencies.append(seen.latency_seconds)
             del summary.latencies[:-10_000]
             yield seen
+
+
+def _count(summary: WatchSummary, live: LiveFrames, seconds: float) -> None:
+    summary.frames, summary.dropped_frames = live.n_frames, live.n_dropped
+    summary.connections, summary.behind_seconds, summary.seconds = live.n_connections, live.behind_seconds, seconds
+    summary.state, summary.problem, summary.wait_seconds = live.state, live.problem, live.wait_seconds
 
 
 def _seen(window: Window, values: np.ndarray, names: tuple[str, ...], top: int, live: LiveFrames) -> Seen:

@@ -15,12 +15,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
+from c3dvideo.choices import ChannelOrder
 from c3dvideo.errors import C3DVideoError, DecodeError, VideoError
 from c3dvideo.storage import is_object
 from c3dvideo.video.access import is_url, shown
@@ -29,8 +31,13 @@ from c3dvideo.video.decode import Frame, Video, open_camera, open_video
 from c3dvideo.video.preprocess import Profile, prepare_frame
 from c3dvideo.video.resize import Pixels
 
+# "connecting" until the first frame has come, "reconnecting" from a failure to the next frame.
+LiveState = Literal["starting", "connecting", "watching", "reconnecting", "ended"]
+ShowFrame = Callable[[Callable[[], Pixels]], None]
+
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
 _MOST_BEHIND_SECONDS = 0.5
+_END_SECONDS = 0.5
 _CAMERA_FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 
 
@@ -59,9 +66,11 @@ class LiveFrames:
     """Reads a source in a thread and keeps the latest frames, cropped for the network.
 
     source: an address, a file, a frame folder, a camera ("/dev/video0"; "0" is the first), or a function that opens
-        one. plan: which frames make a clip, and how many come before the next.
+        one. plan: which frames make a clip, and how many come before the next. show: called in the reading thread with
+        every frame, as a function that converts it to RGB, uint8 (H, W, 3), and is to be called before `show` returns.
     n_frames: frames read. n_dropped: frames that no window shows although the plan would. n_connections: how often the
-    source was opened. behind_seconds: how far the reading is behind its source.
+    source was opened. behind_seconds: how far the reading is behind its source. problem: why the source was lost, ""
+    once frames come again. wait_seconds: how long it then waits before it opens the source again.
     """
 
     def __init__(
@@ -74,18 +83,20 @@ class LiveFrames:
         first_wait_seconds: float = FIRST_WAIT_SECONDS,
         longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
         note: Callable[[str], None] = lambda text: None,
+        show: ShowFrame | None = None,
     ) -> None:
         self.source = source
         self.is_file = not callable(source) and (is_object(str(source)) or not _is_endless(str(source)))
         self.n_frames = self.n_dropped = self.n_connections = 0
-        self.behind_seconds = 0.0
-        self.ended = False
+        self.behind_seconds = self.wait_seconds = 0.0
+        self.state: LiveState = "connecting"
+        self.problem = ""
         self.error: C3DVideoError | None = None
         self._profile, self._views = profile, profile.views("centre")
         self._plan = plan
         self._stall_seconds = stall_seconds
         self._first_wait, self._longest_wait = first_wait_seconds, longest_wait_seconds
-        self._note = note
+        self._note, self._show = note, show
         self._kept: deque[_Kept] = deque(maxlen=plan.span_frames)
         self._shown = -1
         self._changed = threading.Condition()
@@ -101,7 +112,13 @@ class LiveFrames:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(timeout=2)
+        # A read that waits for the network cannot be interrupted; its thread ends with the process.
+        self._thread.join(timeout=_END_SECONDS)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no further frame will come."""
+        return self.state == "ended"
 
     def next_window(self, *, timeout_seconds: float) -> Window | None:
         """The latest clip, once a stride of frames has come since the one before; None after the timeout.
@@ -140,17 +157,21 @@ class LiveFrames:
                 problem = error
             if self.is_file:
                 self.error = problem
+                self.problem = str(problem or "")
                 break
             if self.n_frames > before:
                 wait = self._first_wait
             if self._stop.is_set():
                 break
-            reason = str(problem) if problem else f"{shown(str(self.source))!r} ended"
-            self._note(f"{reason}; connecting again in {wait:g} s")
+            self.problem = str(problem) if problem else f"{shown(str(self.source))!r} ended"
+            self.wait_seconds = wait
+            self.state = "reconnecting"
+            self._note(f"{self.problem}; connecting again in {wait:g} s")
             self._stop.wait(wait)
+            self.wait_seconds = 0.0
             wait = min(2 * wait, self._longest_wait)
         with self._changed:
-            self.ended = True
+            self.state = "ended"
             self._changed.notify_all()
 
     def _read(self) -> None:
@@ -176,7 +197,10 @@ class LiveFrames:
                         return
                     arrived = time.monotonic()
                 self.behind_seconds = pace.behind(seconds, arrived, idle=idle)
+                self.state, self.problem, self.wait_seconds = "watching", "", 0.0
                 self._keep(frame, offset + seconds, arrived)
+                if self._show is not None:
+                    self._show(partial(_rgb, frame, self._profile.channel_order))
 
     def _keep(self, frame: Frame, seconds: float, arrived: float) -> None:
         is_late = self.behind_seconds > _MOST_BEHIND_SECONDS
@@ -215,6 +239,11 @@ def is_camera(source: str) -> bool:
     [True, True, False, False]
     """
     return re.fullmatch(r"\d{1,3}|/dev/video\d+", source) is not None
+
+
+def _rgb(frame: Frame, channel_order: ChannelOrder) -> Pixels:
+    pixels = frame.pixels
+    return pixels if channel_order == "rgb" else pixels[..., ::-1]
 
 
 def _is_endless(source: str) -> bool:

@@ -8,6 +8,7 @@ must come from the page itself and cannot be made by a form of another page. SEC
 import hmac
 import ipaddress
 import re
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -17,7 +18,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from c3dvideo.errors import UsageError
+
 COOKIE = "c3dvideo_token"
+SHORTEST_TOKEN = 16
 _CHANGING = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 # Types that a form of another page cannot send without the server's consent (CORS).
 _BODY_TYPES = frozenset(("application/json", "application/octet-stream"))
@@ -42,6 +46,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def check_token(token: str | None) -> None:
+    """Raises UsageError for a token that is too short to be safe."""
+    if token is not None and len(token) < SHORTEST_TOKEN:
+        raise UsageError(
+            f"the token has {len(token)} characters; expected {SHORTEST_TOKEN} or more, or none for a new one"
+        )
+
+
+def token_for(host: str, token: str | None) -> str | None:
+    """The token that a page at this address needs: the given one, else a new one, else None on a loopback address."""
+    check_token(token)
+    return token or (None if is_loopback(host) else secrets.token_urlsafe(24))
+
+
 @dataclass(frozen=True)
 class _Refusal:
     status: int
@@ -63,19 +81,19 @@ class RequestGuard:
             return
         headers = Headers(scope=scope)
         answer: ASGIApp = self._app
-        if login := self._login(scope):
+        if login := self._login(scope, headers):
             answer = login
         elif refusal := self._refusal(scope["method"], headers):
             answer = JSONResponse({"detail": refusal.message}, status_code=refusal.status)
         await answer(scope, receive, _with_headers(send))
 
-    def _login(self, scope: Scope) -> Response | None:
+    def _login(self, scope: Scope, headers: Headers) -> Response | None:
         """The answer to the address with `?token=`: the token moves to a cookie and out of the address bar."""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[-1]
         if self._token is None or scope["path"] != "/" or not self._is_token(given):
             return None
         answer = RedirectResponse("/", status_code=303)
-        answer.set_cookie(COOKIE, given, httponly=True, samesite="strict", path="/")
+        answer.set_cookie(_cookie_name(headers), given, httponly=True, samesite="strict", path="/")
         return answer
 
     def _refusal(self, method: str, headers: Headers) -> _Refusal | None:
@@ -85,7 +103,7 @@ class RequestGuard:
                 421, "this server answers at 127.0.0.1 and localhost only; start it with `--host` for others"
             )
         if self._token is not None and not self._has_token(headers):
-            return _Refusal(401, "open the address with the token that `c3dvideo serve` printed")
+            return _Refusal(401, "open the address with the token that the command printed")
         if method not in _CHANGING:
             return None
         origin = headers.get("origin")
@@ -103,13 +121,19 @@ class RequestGuard:
         if scheme.lower() == "bearer" and self._is_token(given.strip()):
             return True
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie_name(headers))
         except CookieError:
             return False
         return cookie is not None and self._is_token(cookie.value)
 
     def _is_token(self, given: str) -> bool:
         return self._token is not None and hmac.compare_digest(given.encode(), self._token.encode())
+
+
+def _cookie_name(headers: Headers) -> str:
+    """The name of the cookie: browsers send one host's cookies to all its ports, and each may be a page of its own."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}_{port}" if port.isdecimal() else COOKIE
 
 
 def _host_name(host: str) -> str:

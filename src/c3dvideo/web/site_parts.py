@@ -4,7 +4,6 @@ with Site(SiteSettings(db="features.db", videos="my_videos")) as site:
     app = make_app(site)
 """
 
-import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from c3dvideo.web.clip_maps import Maps
 from c3dvideo.web.labels_file import LabelsFile
 from c3dvideo.web.media import Media
 from c3dvideo.web.media_cache import MediaCache
-from c3dvideo.web.request_guard import is_loopback
+from c3dvideo.web.request_guard import check_token, token_for
 from c3dvideo.web.teaching import Teaching
 from c3dvideo.web.uploads import PREFIX, UploadLimits, Uploads
 from c3dvideo.web.web_collection import Collection, MissingVideoError
@@ -52,8 +51,7 @@ class SiteSettings:
     uploads: UploadLimits = field(default_factory=UploadLimits)
 
     def __post_init__(self) -> None:
-        if self.token is not None and len(self.token) < 16:
-            raise UsageError(f"the token has {len(self.token)} characters; expected 16 or more, or none for a new one")
+        check_token(self.token)
         if self.cache_bytes < 16_000_000:
             raise UsageError(f"a cache of {self.cache_bytes:,} bytes holds no video; expected 16,000,000 or more")
 
@@ -68,7 +66,7 @@ class Site:
         if settings.probe is not None and not settings.probe.is_file():
             raise UsageError(f"there is no probe {settings.probe}; make one with `c3dvideo probe fit FEATURES`")
         self.settings = settings
-        self.token = settings.token or (None if is_loopback(settings.host) else secrets.token_urlsafe(24))
+        self.token = token_for(settings.host, settings.token)
         self.collection = Collection(settings.db, videos=settings.videos)
         self.labels = LabelsFile(settings.labels)
         cache = cache_folder() / "web"
