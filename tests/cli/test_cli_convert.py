@@ -2,13 +2,15 @@
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from c3dvideo.features.store import VideoFeatures, write_features
+
+Convert = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -33,15 +35,17 @@ def features(tmp_path: Path) -> Path:
     return tmp_path / "features"
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    code = "from c3dvideo.cli import main; main()"
-    words = [sys.executable, "-c", code, "convert", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+@pytest.fixture
+def convert(run: Callable[..., tuple[int, str, str]]) -> Convert:
+    """Runs the command in this process."""
+    return lambda *arguments: subprocess.CompletedProcess(arguments, *run("convert", *arguments))
 
 
-def test_json_summary_and_exit_code_3_when_a_video_is_left_out(features: Path, tmp_path: Path) -> None:
+def test_json_summary_and_exit_code_3_when_a_video_is_left_out(
+    convert: Convert, features: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "anet.hdf5"
-    done = run(features, "--to", "activitynet", "--out", out, "--layer", "fc7", "--pca", "2", "--json")
+    done = convert(features, "--to", "activitynet", "--out", out, "--layer", "fc7", "--pca", "2", "--json")
     assert done.returncode == 3
     summary = json.loads(done.stdout)
     assert {key: summary[key] for key in ("format", "n_videos", "n_clips")} == {
@@ -54,9 +58,9 @@ def test_json_summary_and_exit_code_3_when_a_video_is_left_out(features: Path, t
     assert done.stderr.startswith("not written: b.mp4: b.mp4: fc7 has NaN")
 
 
-def test_text_summary_and_exit_code_0(features: Path, tmp_path: Path) -> None:
+def test_text_summary_and_exit_code_0(convert: Convert, features: Path, tmp_path: Path) -> None:
     (features / "b.mp4.npz").unlink()
-    done = run(features, "--to", "ucf-crime", "--out", tmp_path / "out", "--rounding", "python")
+    done = convert(features, "--to", "ucf-crime", "--out", tmp_path / "out", "--rounding", "python")
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
         f"1 videos, 40 clips: ucf-crime in {tmp_path / 'out'}\n",
@@ -65,7 +69,7 @@ def test_text_summary_and_exit_code_0(features: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "a.txt").is_file()
 
 
-def test_features_of_the_default_weights_are_said_to_be(features: Path, tmp_path: Path) -> None:
+def test_features_of_the_default_weights_are_said_to_be(convert: Convert, features: Path, tmp_path: Path) -> None:
     from c3dvideo.features.default_weights import default_fingerprint
     from c3dvideo.features.store import read_features
 
@@ -73,18 +77,18 @@ def test_features_of_the_default_weights_are_said_to_be(features: Path, tmp_path
     one = read_features(features / "a.mp4.npz")
     one.metadata["settings"]["weights"] = default_fingerprint()
     write_features(features / "a.mp4.npz", one)
-    done = run(features, "--to", "npy", "--out", tmp_path / "out")
+    done = convert(features, "--to", "npy", "--out", tmp_path / "out")
     assert done.returncode == 0
     assert done.stderr == (
-        "these features come from the default weights, which were trained on still pictures and generated clips "
-        "and give 1,024 numbers per clip; for the 4,096 of the paper extract with `--weights sports1m`\n"
+        "these features come from the default weights, which were trained on still pictures and generated clips and "
+        "give 1,024 numbers per clip; for the 4,096 of the paper extract with `c3dvideo extract --weights sports1m`\n"
     )
 
 
-def test_another_layer_needs_overwrite(features: Path, tmp_path: Path) -> None:
+def test_another_layer_needs_overwrite(convert: Convert, features: Path, tmp_path: Path) -> None:
     (features / "b.mp4.npz").unlink()
     out = tmp_path / "out"
-    assert run(features, "--to", "csv", "--out", out).returncode == 0
+    assert convert(features, "--to", "csv", "--out", out).returncode == 0
     before = (out / "a_000000.csv").read_bytes()
     from dataclasses import replace
 
@@ -92,18 +96,18 @@ def test_another_layer_needs_overwrite(features: Path, tmp_path: Path) -> None:
 
     one = read_features(features / "a.mp4.npz")
     write_features(features / "a.mp4.npz", replace(one, layers={"fc6": one.layers["fc7"] + 1}))
-    done = run(features, "--to", "csv", "--out", out)
+    done = convert(features, "--to", "csv", "--out", out)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert "a_000000.csv holds something else than this conversion would write" in done.stderr
     assert "`--overwrite`" in done.stderr
     assert (out / "a_000000.csv").read_bytes() == before
-    assert run(features, "--to", "csv", "--out", out, "--overwrite").returncode == 0
+    assert convert(features, "--to", "csv", "--out", out, "--overwrite").returncode == 0
     assert (out / "a_000000.csv").read_bytes() != before
 
 
-def test_repeatable_options(features: Path, tmp_path: Path) -> None:
-    done = run(
+def test_repeatable_options(convert: Convert, features: Path, tmp_path: Path) -> None:
+    done = convert(
         features, "--to", "tall", "--out", tmp_path / "o", "--span-frames", "64", "--span-frames", "512", "--context"
     )
     assert done.returncode == 3
@@ -121,7 +125,9 @@ def test_repeatable_options(features: Path, tmp_path: Path) -> None:
         (["--to", "something"], 2, "something"),
     ],
 )
-def test_errors_are_one_line(features: Path, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
-    done = run(features, *arguments, "--out", tmp_path / "out")
+def test_errors_are_one_line(
+    convert: Convert, features: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    done = convert(features, *arguments, "--out", tmp_path / "out")
     assert done.returncode == code and done.stdout == "" and message in done.stderr
     assert "Traceback" not in done.stderr

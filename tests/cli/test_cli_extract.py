@@ -1,5 +1,6 @@
 """`c3dvideo extract` and `c3dvideo predict`: streams, exit codes, options."""
 
+import io
 import json
 import os
 import re
@@ -139,16 +140,16 @@ def test_a_folder_of_other_weights_is_refused(here: Path, run: Run, tiny_network
     assert "out holds features of other settings: weights is " in err
 
 
-def test_paths_on_stdin_and_names_with_a_dash(here: Path) -> None:
+def test_paths_on_stdin_and_names_with_a_dash(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "videos" / "a.mp4").rename(here / "-a b.mp4")
-    command = [sys.executable, "-c", "from c3dvideo.cli import main; main()"]
     options = ["--out", "out", "--weights", "weights", "--clip-length", "8"]
     paths = b"-a b.mp4\0videos/sub/a.mp4\0" + os.fsencode("videos/none\n.mp4") + b"\0"
-    done = subprocess.run([*command, "extract", *options, "-"], input=paths, capture_output=True, check=False)
-    assert done.returncode == 3, done.stderr
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(paths)))
+    code, _, err = run("extract", *options, "-")
+    assert code == 3, err
     assert [name for name, _ in list_features("out")] == ["-a b.mp4", "videos/sub/a.mp4"]
-    again = subprocess.run([*command, "extract", *options, "--", "-a b.mp4"], capture_output=True, check=False)
-    assert (again.returncode, again.stdout[:38]) == (0, b"out: 0 videos done, 1 already there, 0")
+    code, out, _ = run("extract", *options, "--", "-a b.mp4")
+    assert (code, out[:38]) == (0, "out: 0 videos done, 1 already there, 0")
 
 
 def test_predict_prints_a_table_or_json(here: Path, run: Run) -> None:
