@@ -116,7 +116,7 @@ def run_block(block: Block, names: dict[str, Any]) -> str:
 
 def _run_command(command: str, printed: io.StringIO) -> int:
     """Run one line: commands of c3dvideo in this process, which has everything imported, all others in bash."""
-    if command.startswith("c3dvideo ") and not _NEEDS_BASH.search(command):
+    if command.startswith("c3dvideo ") and not _NEEDS_BASH.search(command.partition(" #")[0]):
         from c3dvideo.cli import main
 
         with mock.patch.object(sys, "argv", shlex.split(command, comments=True)):
