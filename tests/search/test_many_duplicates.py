@@ -144,6 +144,17 @@ def test_cells_and_small_blocks_find_what_all_pairs_give(many: Index, monkeypatc
         assert [pair.score for pair in found] == pytest.approx([pair.score for pair in expected], abs=1e-5)
 
 
+def test_a_cut_copy_of_a_steady_recording_is_aligned(tmp_path: Path, feature_folder: Folder) -> None:
+    """All clips are alike, so that many diagonals have as many similar pairs as the right one."""
+    generator = np.random.default_rng(0)
+    videos = {f"{seed}.mp4": 10 + generator.standard_normal((6, 48)) for seed in range(30)}
+    steady = 10 + generator.standard_normal(48) + 0.4 * generator.standard_normal((12, 48))
+    copy = steady[5:] + 0.2 * generator.standard_normal((7, 48))
+    build_index(feature_folder(tmp_path / "features", videos | {"a.mp4": steady, "b.mp4": copy}), tmp_path / "db")
+    (pair,) = find_duplicates(Index.open(tmp_path / "db"))
+    assert [round(value / 0.64) for value in (*pair.a_seconds, *pair.b_seconds)] == [5, 12, 0, 7]
+
+
 def test_large_collections_are_compared_in_cells_and_that_is_noted(
     many: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,9 +4,9 @@
         print(pair.a, pair.b, pair.kind, pair.score, pair.a_seconds, pair.b_seconds)
 
 Two videos of one recording have clips that are alike along one diagonal: clip i of one with clip i + d of the other.
-Pairs of similar clips vote for their difference in time, and the mean score along the best diagonal decides. Videos are
-aligned only when the score of some pair of their clips reaches the threshold. docs/search.md states precision and
-recall on real videos, and time and memory for a million clips.
+Pairs of similar clips vote for their difference in time, by number and by score, and the mean score along the best
+diagonal decides. Videos are aligned only when the score of some pair of their clips reaches the threshold.
+docs/search.md states precision and recall on real videos, and time and memory for a million clips.
 """
 
 import hashlib
@@ -147,9 +147,8 @@ def _near(clips: SpooledClips, pairs: Iterator[ClipPairs], threshold: float, min
     times = np.concatenate([_times(clips.start_seconds[clips.rows(number)]) for number in range(len(clips.names))])
     half_step = _half_step(clips)
     for some in pairs:
-        for (first, second), offsets in _candidates(clips, some, times, half_step, threshold):
-            votes = Counter(offsets.tolist())
-            best = [offset * half_step for offset, _ in votes.most_common(_MOST_OFFSETS)]
+        for (first, second), offsets, scores in _candidates(clips, some, times, half_step, threshold):
+            best = [half_step * offset for offset in _best_offsets(offsets, scores - (threshold - _VOTE_MARGIN))]
             pair = _aligned(_video(clips, first), _video(clips, second), best, threshold, min_clips)
             if pair is not None:
                 yield pair
@@ -157,8 +156,8 @@ def _near(clips: SpooledClips, pairs: Iterator[ClipPairs], threshold: float, min
 
 def _candidates(
     clips: SpooledClips, pairs: ClipPairs, times: Array, half_step: float, threshold: float
-) -> Iterator[tuple[tuple[int, int], Array]]:
-    """Pairs of videos, and the differences in time, in half steps, between their similar clips.
+) -> Iterator[tuple[tuple[int, int], Array, Array]]:
+    """Pairs of videos, the differences in time, in half steps, between their similar clips, and the scores of these.
 
     Only with a pair of clips of the threshold or more: without one, no mean can reach it.
     """
@@ -168,9 +167,24 @@ def _candidates(
     kept = np.flatnonzero(np.isin(keys, strong))
     kept = kept[np.argsort(keys[kept], kind="stable")]
     offsets = np.round((times[pairs.second[kept]] - times[pairs.first[kept]]) / half_step).astype(np.int64)
-    bounds = np.searchsorted(keys[kept], strong)
-    for key, these in zip(strong.tolist(), np.split(offsets, bounds[1:]), strict=False):
-        yield divmod(key, n_videos), these
+    if len(strong):
+        bounds = np.searchsorted(keys[kept], strong)[1:]
+        parts = np.split(offsets, bounds), np.split(pairs.scores[kept], bounds)
+        for key, these, scores in zip(strong.tolist(), *parts, strict=True):
+            yield divmod(key, n_videos), these, scores
+
+
+def _best_offsets(offsets: Array, gains: Array) -> list[int]:
+    """The differences in time to align with: those of the most pairs of clips, and those of the most similar ones.
+
+    In a video of one steady picture all clips are alike, so that the longest diagonals have the most pairs.
+    """
+    counts = Counter(offsets.tolist())
+    sums: Counter[int] = Counter()
+    for offset, gain in zip(offsets.tolist(), gains.tolist(), strict=True):
+        sums[offset] += gain
+    best = [*counts.most_common(_MOST_OFFSETS), *sums.most_common(_MOST_OFFSETS)]
+    return list(dict.fromkeys(offset for offset, _ in best))
 
 
 def _half_step(clips: SpooledClips) -> float:
