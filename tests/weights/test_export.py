@@ -100,6 +100,12 @@ def test_other_rules_of_pool5_and_the_last_layer_are_exported(
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4)
 
 
+def test_an_export_for_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    file = export(network(), tmp_path / "c3d.xml", to="openvino", layers=["pool1"])
+    open_exported(file, "openvino")
+    assert sys.modules["openvino_telemetry"] is None
+
+
 @pytest.mark.parametrize("name", ["caffe", "axon", "davidea", "mmaction2", "gluoncv"])
 @pytest.mark.parametrize("size", [(240, 320), (128, 171), (97, 131), (320, 180), (3, 5)], ids=str)
 def test_the_exported_preprocessing_is_ours_to_the_bit(name: str, size: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -117,8 +118,7 @@ def open_exported(file: str | Path, to: ExportFormat) -> Run:
     if to == "onnx":
         return open_session(file)
     if to == "openvino":
-        import openvino
-
+        openvino = _openvino()
         # By default OpenVINO computes in bfloat16 where the processor has it.
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         compiled = openvino.Core().compile_model(str(file), "CPU", options)
@@ -166,8 +166,7 @@ def _write_onnx(
 def _write_openvino(
     program: torch.export.ExportedProgram, layers: Sequence[str], path: Path, described: Mapping[str, str]
 ) -> None:
-    import openvino
-
+    openvino = _openvino()
     # By way of ONNX: its own reader of torch.export programs ran for eight minutes on this network and did not end.
     onnx_file = path.with_suffix(".onnx")
     _write_onnx(program, layers, onnx_file, {})
@@ -179,6 +178,14 @@ def _write_openvino(
     for key, text in described.items():
         model.set_rt_info(text, [key])
     openvino.save_model(model, str(path), compress_to_fp16=False)
+
+
+def _openvino() -> Any:
+    # With this package, openvino reports every import and conversion to its authors over the internet.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
 
 
 def _copy(written: Path, out: Path) -> None:
