@@ -1,6 +1,7 @@
 """Foreign tables: rows with their lines, and one named error with the line for every fault."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from c3dvideo.errors import DatasetError, UsageError
 from c3dvideo.reading import ForeignFile
-from c3dvideo.reading_tables import LINE_CHARACTERS, csv_columns, csv_rows, parse_integer, parse_number
+from c3dvideo.reading_tables import LINE_CHARACTERS, csv_columns, csv_rows, parse_integer, parse_number, write_rows
 
 
 def table(folder: Path, content: str | bytes) -> ForeignFile:
@@ -95,3 +96,24 @@ def test_any_bytes_give_rows_or_the_named_error(tmp_path_factory: pytest.TempPat
             assert set(row.values) == {"path", "label"}
     except DatasetError as error:
         assert "\n" not in str(error)
+
+
+ODD_CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0") | st.sampled_from(' \t",\r\n'), max_size=12)
+
+
+@given(st.lists(st.lists(ODD_CELLS, min_size=2, max_size=2).filter(any), max_size=4))
+def test_written_rows_are_read_back_cell_for_cell(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    file = table(tmp_path_factory.getbasetemp(), b"")
+    with Path(file.path).open("w", encoding="utf-8", newline="") as text:
+        write_rows(text, [["path", "label"], *rows])
+    assert [list(row.values.values()) for row in csv_rows(file)] == rows
+
+
+def test_only_cells_without_quotes_are_stripped(tmp_path: Path) -> None:
+    file = table(tmp_path, '"path ", n\n" a\n"", b.mp4 "," 3 "\n" c.mp4", 4 \n d"e , 5\n')
+    assert [(row.text("path "), row.integer("n")) for row in csv_rows(file)] == [
+        (' a\n", b.mp4 ', 3),
+        (" c.mp4", 4),
+        ('d"e', 5),
+    ]
+    assert csv_columns(file) == ("path ", "n")

@@ -1,4 +1,4 @@
-"""CSV tables that somebody else wrote, with the line of every fault, and numbers in text.
+"""CSV tables that somebody else wrote, with the line of every fault, numbers in text, and a writer of such tables.
 
 labels = ForeignFile(path, error=DatasetError, expected="a table of labels")
 for row in csv_rows(labels, required=("path", "label")):
@@ -6,13 +6,13 @@ for row in csv_rows(labels, required=("path", "label")):
     row.number("start_seconds", minimum=0)              # a finite float; None where the cell is empty
     row.values.get("group", ""), row.where              # "g01", "labels.csv, line 2"
 
+write_rows(text, [["path", "label"], [" a.mp4", "x"]])    # csv_rows gives the same cells back
 parse_integer(text, what="annotations.lst, line 3: first frame", error=DatasetError, minimum=0)
 """
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from math import isfinite
@@ -25,12 +25,16 @@ LINE_CHARACTERS = 16 * MEBIBYTE
 """Longest line of a table; tables are read line by line, so their size has no limit."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_CELL = re.compile(r',(?:(")(?:[^"]|"")*+"|[^,]*)')
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: its cells by column, without surrounding blanks, and its line in the file."""
+    """One row of a table: its cells by column, and its line in the file.
+
+    A cell is without surrounding blanks, unless it stood in quotes.
+    """
 
     values: dict[str, str]
     line: int
@@ -53,13 +57,13 @@ class Row:
 
     def number(self, column: str, *, minimum: float | None = None) -> float | None:
         """The finite number in a cell, None where it is empty; raises the file's error for anything else."""
-        value = self.values.get(column)
+        value = self.values.get(column, "").strip()
         what = f"{self.where}: {column}"
         return parse_number(value, what=what, error=self.file.error, minimum=minimum) if value else None
 
     def integer(self, column: str, *, minimum: int | None = None) -> int | None:
         """The whole number in a cell, None where it is empty; raises the file's error for anything else."""
-        value = self.values.get(column)
+        value = self.values.get(column, "").strip()
         what = f"{self.where}: {column}"
         return parse_integer(value, what=what, error=self.file.error, minimum=minimum) if value else None
 
@@ -72,27 +76,50 @@ def csv_rows(file: ForeignFile, *, required: Sequence[str] = ()) -> Iterator[Row
     required column, text that is not UTF-8, a NUL, an open quote at the end, a cell of more than 131,072 characters.
     """
     with opened(file) as stream:
-        lines = csv.reader(_text_lines(stream, file), strict=True)
-        with _csv_errors(lines, file):
-            columns = [cell.strip() for cell in next(lines, [])]
-            _check_columns(columns, required, file)
-            for cells in lines:
-                if any(cells):
-                    yield Row(_cells(columns, cells, required, lines.line_num, file), lines.line_num, file)
+        records = _records(stream, file)
+        columns = next(records, ([], 1))[0]
+        _check_columns(columns, required, file)
+        for cells, line in records:
+            if any(cells):
+                yield Row(_cells(columns, cells, required, line, file), line, file)
 
 
 def csv_columns(file: ForeignFile) -> tuple[str, ...]:
     """The column names in the first line of a UTF-8 CSV file, () when it is empty; raises its error as `csv_rows`."""
     with opened(file) as stream:
-        lines = csv.reader(_text_lines(stream, file), strict=True)
-        with _csv_errors(lines, file):
-            return tuple(cell.strip() for cell in next(lines, []))
+        return tuple(next(_records(stream, file), ([], 1))[0])
 
 
-@contextmanager
-def _csv_errors(lines: Any, file: ForeignFile) -> Iterator[None]:
+def write_rows(file: IO[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows as CSV (RFC 4180) that `csv_rows` reads back cell for cell; None gives an empty cell.
+
+    A row of which a cell begins or ends with a blank is written in quotes, because readers strip other cells.
+    """
+    plain, quoted = csv.writer(file), csv.writer(file, quoting=csv.QUOTE_ALL)
+    for row in rows:
+        blanks = any(isinstance(cell, str) and cell != cell.strip() for cell in row)
+        (quoted if blanks else plain).writerow(row)
+
+
+def _records(stream: IO[bytes], file: ForeignFile) -> Iterator[tuple[list[str], int]]:
+    """The cells of each record and the number of its last line; cells in quotes keep their outer blanks."""
+    raw: list[str] = []
+
+    def kept() -> Iterator[str]:
+        for line in _text_lines(stream, file):
+            raw.append(line)
+            yield line
+
+    lines = csv.reader(kept(), strict=True)
     try:
-        yield
+        for cells in lines:
+            if any(cell != cell.strip() for cell in cells):
+                # The csv module does not report which cells were quoted. A strict reader has accepted this record, so
+                # its quotes are in order.
+                starts = [cell[1] == '"' for cell in _CELL.finditer("," + "".join(raw))]
+                cells = [cell if in_quotes else cell.strip() for cell, in_quotes in zip(cells, starts, strict=True)]
+            yield cells, lines.line_num
+            raw.clear()
     except csv.Error as cause:
         raise file.wrong(str(cause), line=lines.line_num) from cause
 
@@ -138,7 +165,7 @@ def _cells(
         if columns.index(name) >= len(cells):
             raise file.wrong(f"it ends before the column {name!r}", line=line)
     cells = cells + [""] * (len(columns) - len(cells))
-    return {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}
+    return {name: cell for name, cell in zip(columns, cells, strict=False) if name}
 
 
 def parse_number(

@@ -353,3 +353,12 @@ def test_files_of_a_folder_that_are_no_videos_are_counted_in_one_line(tmp_path: 
     (tmp_path / "jump" / "notes.txt").unlink()
     (tmp_path / "run" / "notes.txt").unlink()
     assert read_dataset(tmp_path).left_out is None
+
+
+def test_odd_names_and_labels_come_back_as_they_were(tmp_path: Path) -> None:
+    names = (" lead.mp4", "lead.mp4", "tail ", "\ttab\t.mp4", '"quoted".mp4', "a,b.mp4", "two\nlines.mp4", "=cmd().mp4")
+    examples = tuple(Example(name, f"{name[:1]}x ", "train", name) for name in names)
+    write_csv(Dataset(examples, tuple(sorted({e.label for e in examples}))), tmp_path / "labels.csv")
+    assert read_csv(tmp_path / "labels.csv").examples == examples
+    with pytest.raises(DatasetError, match="is not UTF-8"):
+        write_csv(Dataset((Example("caf\udce9.mp4", "x"),), ("x",)), tmp_path / "labels.csv")

@@ -45,7 +45,7 @@ def read_aslan(file: str | Path) -> tuple[Pair, ...]:
         return _read_mat(foreign)
     pairs = []
     for row in csv_rows(foreign, required=("first", "second", "same", "fold")):
-        same, fold = row.text("same").lower(), row.integer("fold", minimum=0)
+        same, fold = row.text("same").strip().lower(), row.integer("fold", minimum=0)
         if same not in SAME or fold is None:
             raise row.wrong(f"same is {same!r} and fold is {fold}; expected one of {', '.join(SAME)}, and a fold")
         pairs.append(Pair(row.text("first"), row.text("second"), SAME[same], fold))

@@ -96,6 +96,7 @@ class Dataset:
 
 def split_name(text: str, *, where: str) -> str:
     """ "train", "val", "test", or "" for an empty text; raises DatasetError, naming `where`, for any other word."""
+    text = text.strip()
     if not text:
         return ""
     if text.lower() not in SPLIT_NAMES:

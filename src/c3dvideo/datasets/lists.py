@@ -4,7 +4,6 @@ dataset = read_folders("my_videos")
 dataset = read_csv("labels.csv", root="my_videos")
 """
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -15,7 +14,7 @@ from c3dvideo.datasets.examples import SPLIT_NAMES, Dataset, Example, some, spli
 from c3dvideo.errors import DatasetError, UsageError
 from c3dvideo.files import atomic_text
 from c3dvideo.reading import ForeignFile
-from c3dvideo.reading_tables import Row, csv_rows
+from c3dvideo.reading_tables import Row, csv_rows, write_rows
 from c3dvideo.video.sources import Sources, find_sources
 
 
@@ -109,12 +108,14 @@ def write_table(file: str | Path, columns: Sequence[str], rows: Iterable[Mapping
     Raises StoreError when the file cannot be written, DatasetError for a file name that is not UTF-8.
     """
     with atomic_text(file) as text:
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        for row in rows:
-            if name := next((each for each in row.values() if isinstance(each, str) and not is_utf8(each)), None):
-                raise DatasetError(f"the name {printable(name)} is not UTF-8, which CSV files are; rename it")
-            writer.writerow(row)
+        write_rows(text, [columns])
+        write_rows(text, ([_utf8(row.get(column)) for column in columns] for row in rows))
+
+
+def _utf8(cell: Any) -> Any:
+    if isinstance(cell, str) and not is_utf8(cell):
+        raise DatasetError(f"the name {printable(cell)} is not UTF-8, which CSV files are; rename it")
+    return cell
 
 
 def is_utf8(name: str) -> bool:

@@ -8,7 +8,6 @@ A report is a dictionary that JSON can hold. Its task determines which figures a
 determines which pictures and tables are written.
 """
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from c3dvideo.evaluation.paper import COMPACTNESS_POINTS, comparison
 from c3dvideo.files import atomic_file, atomic_text
 from c3dvideo.plots import draw_confusion, draw_curves, draw_roc
 from c3dvideo.probing.labelled import source_of
+from c3dvideo.reading_tables import write_rows
 
 Report = dict[str, Any]
 
@@ -112,7 +112,7 @@ def write_report(report: Mapping[str, Any], out: str | Path) -> None:
 def write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file, complete or not at all; raises StoreError when it cannot be written."""
     with atomic_text(path) as file:
-        csv.writer(file).writerows([header, *rows])
+        write_rows(file, [header, *rows])
 
 
 def _baselines(report: Mapping[str, Any], ours: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -4,7 +4,6 @@ write_dataset("demo/videos", clips_per_class=8, seed=0)       # everyday classes
 synthesize("clips", n_clips=100, seed=0)                      # research clips, one column per task
 """
 
-import csv
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pathlib import Path
 from c3dvideo.errors import UsageError
 from c3dvideo.files import atomic_text, writing
 from c3dvideo.progress import track
+from c3dvideo.reading_tables import write_rows
 from c3dvideo.synthetic.everyday import EVERYDAY, everyday_scene
 from c3dvideo.synthetic.motions import check_n_frames
 from c3dvideo.synthetic.people import PEOPLE_TASKS, draw_people, people_labels
@@ -131,7 +131,5 @@ def _write_table(out: Path, rows: Iterable[Mapping[str, object]]) -> Path:
     rows = list(rows)
     path = out / "labels.csv"
     with atomic_text(path) as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["path"])
-        writer.writeheader()
-        writer.writerows(rows)
+        write_rows(file, [list(rows[0]) if rows else ["path"], *(list(row.values()) for row in rows)])
     return path

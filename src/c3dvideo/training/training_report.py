@@ -3,7 +3,6 @@
 write_report(out, "test", probabilities, targets, classes)
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from c3dvideo.datasets.lists import write_table
 from c3dvideo.files import atomic_text
 from c3dvideo.plots import draw_confusion, draw_grid
+from c3dvideo.reading_tables import write_rows
 
 
 def write_report(
@@ -42,9 +42,8 @@ def write_report(
     ]
     write_table(out / f"{name}_classes.csv", ["class", "n_videos", "accuracy", "precision"], table)
     with atomic_text(out / f"{name}_confusion.csv") as file:
-        lines = csv.writer(file)
-        lines.writerow(["true \\ predicted", *classes])
-        lines.writerows([label, *row] for label, row in zip(classes, matrix.tolist(), strict=True))
+        counts = zip(classes, matrix.tolist(), strict=True)
+        write_rows(file, [["true \\ predicted", *classes], *([label, *row] for label, row in counts)])
     accuracy, top5 = (
         round(float(multiclass_accuracy(probabilities, targets, n, average="micro", top_k=k)), 6)
         for k in (1, min(5, n))
