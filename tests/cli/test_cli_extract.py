@@ -201,7 +201,7 @@ def test_features_of_the_default_weights_come_with_a_word_of_caution(here: Path,
     assert err.splitlines()[0].startswith(
         "these features come from the default weights, which were trained on still pictures "
     )
-    assert err.splitlines()[0].endswith("for the 4,096 of the paper extract with `--weights sports1m`")
+    assert err.splitlines()[0].endswith("extract with `--weights sports1m` for the paper's")
 
 
 def test_partial_videos_are_listed_apart(here: Path, run: Run, moving_square: Write) -> None:

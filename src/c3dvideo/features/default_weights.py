@@ -19,8 +19,8 @@ from c3dvideo.storage import Location
 _CONFIG = Path(c3dvideo.network.__file__).parent / "embedded" / "config.json"
 
 NOTE = (
-    "these features come from the default weights, which were trained on still pictures and generated clips and give "
-    "1,024 numbers per clip; for the 4,096 of the paper extract with `weights=sports1m`"
+    "these features come from the default weights, which were trained on still pictures and generated clips; their fc6 "
+    "has 1,024 numbers per clip, the paper's has 4,096: extract with `weights=sports1m` for the paper's"
 )
 
 
