@@ -45,6 +45,11 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
     **{f"confusion of {n}": confusion(n) for n in (1, 2, 7, 20, 25, 50, 51, 101)},
     **{f"map of {n}": scatter(n) for n in (1, 7, 50, 101)},
     **{f"timeline of {n}": timeline(n, classes) for n, classes in ((1, 1), (3, 8), (40, 101))},
+    "timeline of scores": lambda path: plots.draw_timeline(
+        path,
+        [plots.Lane(name="a.mp4", starts=[0, 1], ends=[1, 2], labels=["a", "b"], scores=[-0.93, -0.91])] * 3,
+        y_label="score",
+    ),
     "similarity of names": lambda path: plots.draw_similarity(
         path, RANDOM.random((60, 60)), rows=CLASSES[:60], columns=CLASSES[:60]
     ),
@@ -131,6 +136,17 @@ def test_text_is_readable_on_a_phone(name: str, figure_of: Callable[..., Any]) -
     texts = visible_texts(figure)
     assert texts or name == "map of 1"
     assert min((text.get_fontsize() * pixels_per_point for text, _ in texts), default=9) >= 9 - 1e-6
+
+
+def test_a_timeline_of_negative_scores_has_bars_and_an_axis(figure_of: Callable[..., Any]) -> None:
+    figure = figure_of(DRAWINGS["timeline of scores"])
+    axes = figure.axes[0]
+    low, high = axes.get_ylim()
+    assert (low, high) == pytest.approx((-0.932, -0.91))
+    heights = [bar.get_height() / (high - low) for bar in axes.patches]
+    assert heights == pytest.approx([1 / 11, 1])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["\u22120.932", "\u22120.91"]
+    assert figure.get_supylabel() == "score"
 
 
 @pytest.mark.parametrize("name", DRAWINGS)

@@ -206,16 +206,19 @@ def draw_scatter(path: str | Path, points: np.ndarray, labels: Sequence[str], *,
     save_figure(figure, path)
 
 
-def draw_timeline(path: str | Path, lanes: Sequence[Lane], *, x_label: str = "seconds", title: str = "") -> None:
+def draw_timeline(
+    path: str | Path, lanes: Sequence[Lane], *, x_label: str = "seconds", y_label: str = "", title: str = ""
+) -> None:
     """Draw the classes of videos along their time: a bar per stretch, coloured by class, as high as its score.
 
-    Scores between 0 and 1 are drawn as they are. Others are scaled to the range of all scores.
+    y_label: what the scores are; "" draws no y-axis. Scores between 0 and 1 have an axis from 0 to 1. Others have one
+    from a little below the lowest score to the highest, on which every bar stands.
     """
     if not lanes:
         raise UsageError("there is no timeline to draw; expected at least one video")
     names = sorted({label for lane in lanes for label in lane.labels})
     scores = np.array([score for lane in lanes for score in lane.scores], np.float64)
-    low, high = min(0.0, float(scores.min(initial=0))), max(1.0, float(scores.max(initial=1)))
+    low, high = _score_range(scores)
     legend_rows = -(-max(len(names), 1) // legend_columns([short_name(name) for name in names]))
     figure = blank_figure(60 * len(lanes) + 50 + (ROW_POINTS + 1) * legend_rows, title)
     rows = list(figure.subplots(len(lanes), 1, squeeze=False, sharex=True).flat)
@@ -223,12 +226,14 @@ def draw_timeline(path: str | Path, lanes: Sequence[Lane], *, x_label: str = "se
     for axes, lane in zip(rows, lanes, strict=True):
         clean_axes(axes)
         axes.set_title(short_name(lane.name, 50), fontsize=SMALL, loc="left", color=INK, pad=2)
-        axes.set(ylim=(0, 1), yticks=[])
+        axes.set(ylim=(low, high), yticks=[low, high] if y_label else [])
+        axes.yaxis.set_major_formatter("{x:.3g}")
         for start, end, label, score in zip(lane.starts, lane.ends, lane.labels, lane.scores, strict=True):
             index = names.index(label)
             shown[label] = axes.bar(
                 start,
-                max((score - low) / (high - low), 0.03),
+                max(score - low, 0.03 * (high - low)),
+                bottom=low,
                 width=end - start,
                 align="edge",
                 color=_COLOURS[index % len(_COLOURS)],
@@ -237,6 +242,8 @@ def draw_timeline(path: str | Path, lanes: Sequence[Lane], *, x_label: str = "se
                 linewidth=0.3,
             )
     name_axes(rows[-1], x_label, "")
+    if y_label:
+        figure.supylabel(y_label, fontsize=TEXT, color=INK)
     ordered = [name for name in names if name in shown]
     legend_below(figure, rows[-1], [shown[name] for name in ordered], ordered)
     save_figure(figure, path)
@@ -285,6 +292,14 @@ def _draw_lines(axes: "Axes", curves: Mapping[str, tuple[Sequence[float], Sequen
         every = max(1, len(x) // 12)
         line = _LINES[index // len(_COLOURS) % len(_LINES)]
         axes.plot(x, y, color=colour, linestyle=line, marker=marker, markersize=4, markevery=every, label=name)
+
+
+def _score_range(scores: np.ndarray) -> tuple[float, float]:
+    """The ends of an axis for scores: 0 and 1 for those between, else from a little below the lowest to the highest."""
+    lowest, highest = float(scores.min(initial=np.inf)), float(scores.max(initial=-np.inf))
+    if not len(scores) or (lowest >= 0 and highest <= 1):
+        return 0.0, 1.0
+    return lowest - 0.1 * ((highest - lowest) or 1.0), highest
 
 
 def _apart(values: Sequence[float]) -> list[float]:

@@ -80,8 +80,9 @@ def test_features_of_the_default_weights_are_said_to_be(convert: Convert, featur
     done = convert(features, "--to", "npy", "--out", tmp_path / "out")
     assert done.returncode == 0
     assert done.stderr == (
-        "these features come from the default weights, which were trained on still pictures and generated clips and "
-        "give 1,024 numbers per clip; for the 4,096 of the paper extract with `c3dvideo extract --weights sports1m`\n"
+        "these features come from the default weights, which were trained on still pictures and generated clips; "
+        "their fc6 has 1,024 numbers per clip, the paper's has 4,096: extract with `c3dvideo extract --weights "
+        "sports1m` for the paper's\n"
     )
 
 

@@ -152,6 +152,21 @@ def test_a_timeline_comes_from_segment_and_from_watch(tmp_path: Path, drawn: dic
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert plots.plot_timeline(path, "x.png") == 1
     assert drawn["timeline"][0][0][0].labels == ["walk"] * 3
+    assert drawn["timeline"][1]["y_label"] == "probability"
+
+
+def test_a_timeline_says_what_its_scores_are(tmp_path: Path, drawn: dict[str, Any]) -> None:
+    line = {"start_seconds": 0, "end_seconds": 1, "classes": ["walk"], "scores": [-0.4]}
+    path = tmp_path / "watch.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    plots.plot_timeline(path, "x.png")
+    ((lane,),), options = drawn["timeline"]
+    assert (lane.scores, options["y_label"]) == ([-0.4], "score")
+    videos = [{"name": "a.mp4", "timeline": [clip(0, "walk", True)]}]
+    for kind, label in (("probability", "probability"), ("score", "score"), (None, "score")):
+        document(tmp_path / "p.json", {"predictions": videos, "score_kind": kind})
+        plots.plot_timeline(tmp_path / "p.json", "x.png")
+        assert drawn["timeline"][1]["y_label"] == label
 
 
 @pytest.mark.parametrize(

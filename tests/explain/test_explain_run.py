@@ -34,7 +34,16 @@ def frames_of(path: Path) -> list[np.ndarray]:
 
 
 def test_a_video_beside_its_maps(videos: Path, tmp_path: Path, tiny_network: C3D) -> None:
-    done = explain([videos], tmp_path / "out", methods=["gradcam", "guided"], weights=tiny_network, layer="conv3b")
+    notes: list[str] = []
+    done = explain(
+        [videos],
+        tmp_path / "out",
+        methods=["gradcam", "guided"],
+        weights=tiny_network,
+        layer="conv3b",
+        note=notes.append,
+    )
+    assert any(note.startswith("5 classes, those that the weights were trained on") for note in notes)
     assert [failure.name for failure in done.failures] == ["broken.mp4"]
     assert [video.name for video in done.videos] == [f"sub/{seed} #'%.mp4" for seed in range(3)]
     video = done.videos[0]

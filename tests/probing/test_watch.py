@@ -61,6 +61,9 @@ def test_a_probe_gives_its_own_classes(tmp_path: Path, moving_square: Write, tin
     path = moving_square(tmp_path / "a.mp4", n_frames=20, fps=50)
     seen = list(watch(path, weights=tiny_network, probe=probe, smooth_seconds=0))
     assert {name for clip in seen for name in clip.classes} == {"one", "two"}
+    line = seen[0].to_dict()
+    assert line["scores"] == seen[0].probabilities
+    assert not {"probabilities", "are_scores"} & set(line)
 
 
 def test_a_broken_file_is_an_error(tmp_path: Path, tiny_network: C3D) -> None:
@@ -93,6 +96,7 @@ def test_the_command_prints_lines_and_ends_by_ctrl_c(tmp_path: Path, moving_squa
     assert {"latency_seconds", "dropped_frames", "time", "classes"} <= set(lines[0])
     assert "Traceback" not in err
     assert "frames dropped; latency" in err
+    assert "8 classes of generated clips" in err
 
 
 def test_a_missing_file_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

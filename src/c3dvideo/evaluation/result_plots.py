@@ -166,12 +166,12 @@ def plot_timeline(source: str | Path, out: str | Path, *, title: str = "") -> in
     """
     file = _file(source, "a timeline", "c3dvideo predict VIDEO --json > timeline.json")
     with parsing(file):
-        lanes, in_seconds = _lanes(file)
+        lanes, in_seconds, y_label = _lanes(file)
     if not lanes:
         raise file.wrong("it has no clip of any video")
     if len(lanes) > _MOST_LANES:
         raise UsageError(f"{source} holds {len(lanes)} videos; a picture has room for {_MOST_LANES}")
-    draw_timeline(out, lanes, x_label="seconds" if in_seconds else "frames", title=title)
+    draw_timeline(out, lanes, x_label="seconds" if in_seconds else "frames", y_label=y_label, title=title)
     return len(lanes)
 
 
@@ -278,18 +278,22 @@ def _centred(matrices: Sequence[Array], centre: bool) -> list[Array]:
     return [centred(unit, mean) for unit in units]
 
 
-def _lanes(file: ForeignFile) -> tuple[list[Lane], bool]:
-    """The lanes of a document or of JSON lines, and whether their times are seconds."""
+def _lanes(file: ForeignFile) -> tuple[list[Lane], bool, str]:
+    """The lanes of a document or of JSON lines, whether their times are seconds, and what their scores are."""
     lines, damaged = read_json_lines(file)
     if lines and not damaged and all("classes" in line for line in lines):
-        return [_watched(lines, location(file.path).name)], True
+        kind = "score" if any("scores" in line for line in lines) else "probability"
+        return [_watched(lines, location(file.path).name)], True, kind
     document = read_json(file)
     videos = document.get("predictions") or document.get("videos") or []
     parts = [list(_stretches(video)) for video in videos]
     in_seconds = all(part["start_seconds"] is not None for stretches in parts for part in stretches)
     unit = "seconds" if in_seconds else "frame"
     lanes = [_lane(str(video["name"]), part, unit) for video, part in zip(videos, parts, strict=True) if part]
-    return lanes, in_seconds
+    if not document.get("predictions"):
+        return lanes, in_seconds, ""  # segments, all of one height
+    # A file without the key is of a version that did not say what its scores are.
+    return lanes, in_seconds, "probability" if document.get("score_kind") == "probability" else "score"
 
 
 def _stretches(video: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -320,6 +324,8 @@ def _lane(name: str, parts: Sequence[Mapping[str, Any]], unit: str) -> Lane:
 
 def _watched(lines: Sequence[Mapping[str, Any]], name: str) -> Lane:
     parts = [
-        {**line, "label": line["classes"][0], "score": line["probabilities"][0]} for line in lines if line["classes"]
+        {**line, "label": line["classes"][0], "score": line.get("probabilities", line.get("scores"))[0]}
+        for line in lines
+        if line["classes"]
     ]
     return _lane(name, parts, "seconds")

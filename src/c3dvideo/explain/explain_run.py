@@ -26,7 +26,7 @@ from c3dvideo.features.failures import Failure
 from c3dvideo.files import atomic_path, path_inside
 from c3dvideo.network.c3d import C3D
 from c3dvideo.plots import draw_grid
-from c3dvideo.probing.predict import ClipScore, check_probe, timeline_spans
+from c3dvideo.probing.predict import ClipScore, check_probe, note_on_classes, timeline_spans
 from c3dvideo.progress import progress
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.encode import write_video
@@ -132,6 +132,8 @@ def explain(
     shown: list[ExplainedVideo] = []
     ways = [method for method in methods if method in _OF_VIDEOS]
     if ways:
+        if about := note_on_classes(extractor, scorer):
+            note(about)
         sources = find_sources(inputs)
         if left_out := sources.note():
             note(left_out)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -71,10 +71,14 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """The predictions, in the order of the inputs, and the videos that have none."""
+    """The predictions, in the order of the inputs, and the videos that have none.
+
+    score_kind: what their scores are: probabilities, or signed distances ("score") of a probe.
+    """
 
     predictions: tuple[Prediction, ...]
     failures: tuple[Failure, ...]
+    score_kind: Literal["probability", "score"] = "probability"
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
@@ -143,8 +147,7 @@ def predict(
     note(str(extractor))
     if scorer is not None:
         check_probe(scorer, extractor)
-    default = note_on_default_weights(extractor.settings)
-    if about := default if scorer is not None else _about_classes(extractor, are_default=default is not None):
+    if about := note_on_classes(extractor, scorer):
         note(about)
     found: dict[str, Prediction] = {}
     failures: dict[str, Failure] = {}
@@ -157,6 +160,7 @@ def predict(
     return Predictions(
         predictions=tuple(found[source.name] for source in sources if source.name in found),
         failures=tuple(failures[source.name] for source in sources if source.name in failures),
+        score_kind="probability" if scorer is None else "score",
     )
 
 
@@ -169,12 +173,15 @@ def _plan(plan: ClipPlan | None, changes: Mapping[str, Any] | None, fitted: Mapp
     return plan
 
 
-def _about_classes(extractor: Extractor, *, are_default: bool) -> str:
-    """One line that says where the classes come from."""
+def note_on_classes(extractor: Extractor, probe: "Probe | None") -> str | None:
+    """One line that says where the classes come from; with a probe, the note on the default weights or None."""
+    default = note_on_default_weights(extractor.settings)
+    if probe is not None:
+        return default
     names = extractor.network.classes
     shown = f": {some(names)}" if names else ", without names"
     n_classes = math.prod(extractor.network.layer_shape("prob"))
-    generated = " of generated clips" * are_default
+    generated = " of generated clips" if default else ""
     return f"{n_classes} classes{generated}, those that the weights were trained on{shown}; choose others with `probe=`"
 
 

@@ -23,7 +23,7 @@ from c3dvideo.errors import UsageError
 from c3dvideo.features.extractor import Extractor
 from c3dvideo.network.c3d import C3D
 from c3dvideo.probing.descriptors import clip_vectors, unit_rows
-from c3dvideo.probing.predict import check_probe
+from c3dvideo.probing.predict import check_probe, note_on_classes
 from c3dvideo.storage import is_object
 from c3dvideo.video.access import check_url, is_url
 from c3dvideo.video.camera import LiveFrames, LiveState, ShowFrame, Window
@@ -45,9 +45,9 @@ class Seen:
 
     time: when it was classified, UTC (ISO 8601). start_seconds, end_seconds: first and last frame of the clip, since
         the first frame of the source. classes: the best few, best first. probabilities: theirs, smoothed; with a probe
-        its scores. latency_seconds: from the decoding of the clip's last frame to its classes. behind_seconds: how far
-        the reading is behind the source. frames, dropped_frames: read so far, and not classified although the stride
-        would. connections: how often the source was opened.
+        its scores, and `are_scores` is true. latency_seconds: from the decoding of the clip's last frame to its
+        classes. behind_seconds: how far the reading is behind the source. frames, dropped_frames: read so far, and not
+        classified although the stride would. connections: how often the source was opened.
     """
 
     time: str
@@ -60,10 +60,14 @@ class Seen:
     frames: int
     dropped_frames: int
     connections: int
+    are_scores: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
-        return asdict(self)
+        """All of it, ready for JSON: the values of the classes as "probabilities", or those of a probe as "scores"."""
+        values = "scores" if self.are_scores else "probabilities"
+        document = asdict(self)
+        del document["are_scores"]
+        return {values if key == "probabilities" else key: value for key, value in document.items()}
 
 
 @dataclass(kw_only=True)
@@ -151,6 +155,8 @@ def watch(
     smooth = Smoother(smooth_seconds)
     extractor, plan = _extractor(weights, scorer, profile, device, precision, stride_frames, sampling_rate)
     note(str(extractor))
+    if about := note_on_classes(extractor, scorer):
+        note(about)
     names = scorer.classes if scorer else extractor.network.classes or _numbers(extractor.network)
     classify = _classifier(extractor, scorer)
     size, length = extractor.network.architecture["crop_size"], plan.clip_length
@@ -169,7 +175,7 @@ def watch(
             if window is None:
                 continue
             values = smooth(classify(window.pixels), window.end_seconds)
-            seen = _seen(window, values, names, top, live)
+            seen = _seen(window, values, names, top, live, are_scores=scorer is not None)
             summary.clips += 1
             summary.latencies.append(seen.latency_seconds)
             del summary.latencies[:-10_000]
@@ -182,7 +188,9 @@ def _count(summary: WatchSummary, live: LiveFrames, seconds: float) -> None:
     summary.state, summary.problem, summary.wait_seconds = live.state, live.problem, live.wait_seconds
 
 
-def _seen(window: Window, values: np.ndarray, names: tuple[str, ...], top: int, live: LiveFrames) -> Seen:
+def _seen(
+    window: Window, values: np.ndarray, names: tuple[str, ...], top: int, live: LiveFrames, *, are_scores: bool
+) -> Seen:
     best = np.argsort(-values, kind="stable")[:top]
     return Seen(
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -195,6 +203,7 @@ def _seen(window: Window, values: np.ndarray, names: tuple[str, ...], top: int, 
         frames=live.n_frames,
         dropped_frames=live.n_dropped,
         connections=live.n_connections,
+        are_scores=are_scores,
     )
 
 
