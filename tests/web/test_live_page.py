@@ -26,7 +26,7 @@ from starlette.testclient import TestClient
 from c3dvideo import C3D
 from c3dvideo.errors import DecodeError
 from c3dvideo.probing.watch import Seen, WatchSummary, watch
-from c3dvideo.video.decode import Video, open_video
+from c3dvideo.video.decode import Frame, Video, open_video
 from c3dvideo.web import live_view
 from c3dvideo.web.live_app import make_live_app
 from c3dvideo.web.live_server import live_page
@@ -128,18 +128,27 @@ def test_a_source_that_fails_is_shown_as_reconnecting_and_then_as_live(
     tmp_path: Path, moving_square: Write, tiny_network: C3D
 ) -> None:
     path = moving_square(tmp_path / "a.mp4", n_frames=30, fps=60)
-    opened: list[float] = []
+    n_opened = 0
+    was_seen = threading.Event()
+
+    def frames(video: Video) -> Iterator[Frame]:
+        yield from video.frames()
+        was_seen.wait(60)
 
     def source() -> Video:
-        opened.append(time.monotonic())
-        if len(opened) == 1:
+        nonlocal n_opened
+        n_opened += 1
+        if n_opened == 1:
             raise DecodeError("the camera is off")
-        return open_video(path, channel_order="bgr")
+        video = open_video(path, channel_order="bgr")
+        return Video("camera", video.fps, frames(video), video.close)
 
     found = []
     with watched(source, tiny_network, max_seconds=30) as address:
         for event in events(address):
             found.append((event["state"], event["reason"], event["wait_seconds"], event["connections"]))
+            if event["state"] == "watching":
+                was_seen.set()
             if event["connections"] == 2:  # the source ended and was opened again
                 break
     assert ("reconnecting", "the camera is off", 1.0, 0) in found
