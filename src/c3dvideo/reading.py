@@ -237,6 +237,8 @@ def decompressed(content: bytes, file: ForeignFile, *, max_bytes: int) -> bytes:
 
 
 def not_utf8(byte: int, file: ForeignFile) -> str:
+    if file.advice.startswith("it is damaged"):  # a file that this program wrote, always in UTF-8
+        return f"byte 0x{byte:02x} is not UTF-8 text"
     return (
         f"byte 0x{byte:02x} is not UTF-8 text; if the file is Latin-1 (Windows-1252), convert it with "
         f"`iconv -f latin1 -t utf-8 {file.path} > NEW`"

@@ -1,6 +1,7 @@
 """`c3dvideo weights`: what it prints, where, and with which exit code."""
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from typer.testing import CliRunner
 
 from c3dvideo import C3D
 from c3dvideo.cli import app
-from c3dvideo.errors import UnsafePickleError
+from c3dvideo.errors import UnsafePickleError, WeightsError
 from c3dvideo.network.folder import fingerprint
+from c3dvideo.weights.formats.pickles import write_torch
 from c3dvideo.weights.load import load_weights
 from c3dvideo.weights.published import PUBLISHED
 
@@ -106,3 +108,17 @@ def test_list_names_everything_published() -> None:
     assert "    use      --weights sports1m\n" in text
     assert "hash     sha256 dcc47ddc\n" in text
     assert listed["lasagne"]["size"] == 319_965_140
+
+
+def test_export_to_another_project_says_that_the_disk_is_full(narrow_network: C3D, tmp_path: Path) -> None:
+    """No file may grow beyond 9 kB: the system refuses as it does on a full disk."""
+    out, limits = tmp_path / "out/w.pth", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, limits[1]))
+    try:
+        with pytest.raises(WeightsError, match=r"w\.pth could not be written: the file would be larger"):
+            write_torch(narrow_network.state_dict(), out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(out.parent.iterdir()) == []
+    write_torch(narrow_network.state_dict(), out)
+    assert torch.load(out, weights_only=True).keys() == narrow_network.state_dict().keys()

@@ -5,6 +5,7 @@ import json
 import os
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,16 @@ def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(StoreError, match=r"manifest\.json, line 1, is not the manifest .*it is damaged: delete it"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"settings": 5}', b"\xff{}", b"[]"])
+def test_every_reader_of_a_damaged_manifest_gives_the_same_advice(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    read: list[Callable[[Path], Any]] = [read_manifest, *([list_features] if b"settings" not in content else [])]
+    for reader in read:
+        with pytest.raises(StoreError, match=r"is not the manifest of a folder of features: .*delete it") as raised:
+            reader(tmp_path)
+        assert "iconv" not in str(raised.value)
 
 
 def test_failures_survive_a_crash_and_leave_when_solved(tmp_path: Path) -> None:

@@ -169,17 +169,13 @@ def export(
 
     Other projects prepare pixels differently; their features differ from these unless they use this profile and pool5.
     """
-    import torch
-
-    from c3dvideo.errors import WeightsError
-    from c3dvideo.files import atomic_path
+    from c3dvideo.weights.formats.pickles import write_torch
     from c3dvideo.weights.formats.port_names import port_state_dict
     from c3dvideo.weights.load import load_weights
 
     network = load_weights(weights)
     arrays = port_state_dict(network, to)
-    with atomic_path(out, error=WeightsError) as temporary:
-        torch.save(arrays, temporary)
+    write_torch(arrays, out)
     typer.echo(f"{out}: {len(arrays)} arrays under the names of {to}")
     note(f"profile {network.profile.name}, pool5 {network.architecture['pool5']}: keep both when you use this file")
 

@@ -15,13 +15,11 @@ from hashlib import sha256
 from typing import Any
 
 from c3dvideo.errors import StoreError
-from c3dvideo.features.parquet_shards import videos_in_shards
+from c3dvideo.features.parquet_shards import MANIFEST, manifest_file, videos_in_shards
 from c3dvideo.features.store import FORMAT, list_features, read_metadata
 from c3dvideo.files import atomic_file, writing
-from c3dvideo.reading import ForeignFile, read_json
+from c3dvideo.reading import read_json
 from c3dvideo.storage import Location, ObjectPath, location
-
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +60,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def read_manifest(folder: str | Location) -> Manifest | None:
     """The manifest of a folder of features, None when it has none; raises StoreError when it is damaged."""
     path = location(folder) / MANIFEST
-    file = ForeignFile(
-        path,
-        error=StoreError,
-        expected="the manifest of a folder of features",
-        advice="it is damaged: delete it, and the next run makes it again from the feature files",
-    )
+    file = manifest_file(path)
     try:
         if not path.exists():
             return None

@@ -28,6 +28,7 @@ from c3dvideo.reading_arrays import UNPACKED_BYTES, UNPACKED_FACTOR
 from c3dvideo.storage import Location
 
 SUFFIX = ".parquet"
+MANIFEST = "manifest.json"
 LIST = "shards"
 """The key in manifest.json under which the shards are listed."""
 ABOUT_FILE, SHAPE = b"c3dvideo", b"shape"
@@ -137,13 +138,13 @@ def _find(path: Location) -> _Place | None:
 
 def _places(folder: Location) -> Mapping[str, _Place] | None:
     """Where the videos of a folder of shards are, None for other folders. Raises StoreError for damage."""
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise _foreign(path).unreadable(error) from error
+        raise manifest_file(path).unreadable(error) from error
     return _read_places(folder, _state(found))
 
 
@@ -155,8 +156,8 @@ def _state(found: Any) -> str:
 @lru_cache(maxsize=8)
 def _read_places(folder: Location, state: str) -> Mapping[str, _Place] | None:
     """state: of the manifest, so that a changed folder is read again."""
-    path = folder / "manifest.json"
-    listed = read_json(_foreign(path)).get(LIST)
+    path = folder / MANIFEST
+    listed = read_json(manifest_file(path)).get(LIST)
     if listed is None:
         return None
     places: dict[str, _Place] = {}
@@ -236,6 +237,17 @@ def _array(column: Any, shape: list[int]) -> Array:
     flat = column.combine_chunks()
     numbers = flat.flatten().to_numpy(zero_copy_only=False)
     return np.array(numbers, np.float32).reshape(len(flat), *shape)
+
+
+def manifest_file(path: Location) -> ForeignFile:
+    """The manifest of a folder, which when it is damaged does not say whether that is one of features or of shards."""
+    return ForeignFile(
+        path,
+        error=StoreError,
+        expected="the manifest of a folder of features",
+        advice="it is damaged: delete it, and the next run of `c3dvideo extract` makes it again from the feature "
+        "files; if the folder holds Parquet shards, convert the features again into a new folder",
+    )
 
 
 def _foreign(path: Location) -> ForeignFile:

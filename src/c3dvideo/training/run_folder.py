@@ -19,10 +19,11 @@ import torch
 from filelock import FileLock, Timeout
 
 from c3dvideo.datasets.examples import Dataset
-from c3dvideo.errors import TrainingError, UsageError
+from c3dvideo.errors import StoreError, TrainingError, UsageError
 from c3dvideo.files import atomic_file, sweep_leftovers, writing
 from c3dvideo.reading import ForeignFile, parsing, read_json
 from c3dvideo.training.settings import TrainSettings
+from c3dvideo.weights.formats.pickles import write_torch
 
 LAST, SETTINGS_FILE, LOCK = "last.ckpt", "recipe.json", ".lock"
 
@@ -76,13 +77,7 @@ def check_not_deleted(out: Path) -> None:
 
 def save_state(state: Any, path: Path) -> None:
     """Write a checkpoint so that a stop leaves the old one or the new one; raises StoreError when it cannot be."""
-    with atomic_file(path) as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # PyTorch reports a full disk as a position in the file
-                raise error.__context__ from error
-            raise
+    write_torch(state, path, error=StoreError)
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from c3dvideo.features.convert.common import Write
 from c3dvideo.features.convert.outputs import OutputConflictError, Outputs
 from c3dvideo.features.convert.shards_output import ShardsWriter
 from c3dvideo.features.failures import append_failure, read_failures, settle_failures
-from c3dvideo.features.manifest import MANIFEST, Manifest, claim_folder
-from c3dvideo.features.parquet_shards import LIST, SUFFIX, read_shard, videos_in_shards
+from c3dvideo.features.manifest import Manifest, claim_folder
+from c3dvideo.features.parquet_shards import LIST, MANIFEST, SUFFIX, read_shard, videos_in_shards
 from c3dvideo.features.store import FORMAT, VideoFeatures, write_npz
 from c3dvideo.files import atomic_file, path_inside, writing
 from c3dvideo.reading import ForeignFile, read_json

@@ -1,4 +1,4 @@
-"""Read weights from pickles without running their code.
+"""Read weights from pickles without running their code, and write such files.
 
     content = read_torch(Path("c3d.pickle"))        # saved by torch.save
     content = read_pickle(Path("c3d_model.pkl"))    # a plain pickle, of Python 2 as well
@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from c3dvideo.errors import UnsafePickleError, WeightsError
+from c3dvideo.errors import C3DVideoError, UnsafePickleError, WeightsError
+from c3dvideo.files import atomic_file
 from c3dvideo.weights.formats.pickled_arrays import KNOWN, NUMPY
 
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "network", "net", "params", "weights")
@@ -54,6 +55,19 @@ def read_torch(path: Path) -> Any:
         raise WeightsError(
             f"{path} is damaged or cut short: {message.splitlines()[0] if message else error!r}"
         ) from error
+
+
+def write_torch(content: Any, path: Path, *, error: type[C3DVideoError] = WeightsError) -> None:
+    """Write what torch.load reads, complete or not at all; raises `error` when the file cannot be written."""
+    import torch
+
+    with atomic_file(path, error=error) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as cause:
+            if isinstance(cause.__context__, OSError):  # PyTorch reports a full disk as a position in the file
+                raise cause.__context__ from cause
+            raise
 
 
 class _Inert:
