@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from c3dvideo.cli import app
 from c3dvideo.cli.output import OTHER_NAMES, note, print_json, speak_for, with_flags
+from c3dvideo.video.access import without_secrets
 
 Run = Callable[..., tuple[int, str, str]]
 SOURCE = Path(__file__).parents[2] / "src/c3dvideo"
@@ -81,6 +82,49 @@ def test_notes_and_json_name_flags(capsys: pytest.CaptureFixture[str]) -> None:
         "failures": [{"message": "try `--short repeat_last`", "start": None}],
         "n": 1,
     }
+
+
+SECRET = "PASSWORDX"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"search http://user:{SECRET}@127.0.0.1:9/404.mp4 --db http://user:{SECRET}@127.0.0.1:9/db",
+        f"search a --db s3://key:{SECRET}@bucket/x",
+        f"predict a.mp4 --weights http://u:{SECRET}@127.0.0.1:9/w",
+        f"predict a.mp4 --probe http://u:{SECRET}@127.0.0.1:9/p",
+        f"weights import http://u:{SECRET}@127.0.0.1:9/w --out w",
+        f"extract http://u:{SECRET}@h/a.mp4?a={SECRET} http://h/a.mp4#{SECRET} --out out",
+        f"http://u:{SECRET}@127.0.0.1:9/p",
+    ],
+)
+def test_no_message_repeats_a_password(run: Run, words: str) -> None:
+    code, out, err = run(*words.split())
+    assert code in (1, 2)
+    assert SECRET not in out + err
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://u:{}@h/a", "http://u:a@{}@h/a", "http://u:a/{}@h/a", "http://u:a#{}@h/a", "http:/u:{}@h/a",
+        "rtsp://u:{}@[::1]:5/a", "http://h/a#access_token={}", "http://h/a?{}", "http://h/a;jsessionid={}?x=1",
+        *(f"http://h/a?x=1&{name}={{}}&y=2" for name in ("api-key", "jwt", "pass", "session", "code", "Policy")),
+    ],
+)  # fmt: skip
+def test_addresses_in_messages_are_shown_without_secrets(address: str) -> None:
+    given = address.format(SECRET)
+    for text in (given, f"no such file: {given!r}: it is missing", f"run `c3dvideo index F --db {given}`; then"):
+        found = without_secrets(text)
+        assert SECRET not in found and without_secrets(found) == found
+    assert with_flags(f"{given!r}: it").endswith("': it")
+
+
+def test_what_is_no_address_is_shown_as_it_is() -> None:
+    for text in ("folder/a.mp4?x=1: it", "C:/a#b", "expected s3://BUCKET/KEY or gs://BUCKET/KEY", "https://h/a@b;"):
+        assert without_secrets(text) == text
+    assert without_secrets("rtsp://u:p@h:554/cam?channel=1&subtype=0") == "rtsp://h:554/cam?channel=1&subtype=0"
 
 
 def test_every_argument_in_a_message_has_a_flag() -> None:

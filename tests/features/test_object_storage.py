@@ -367,7 +367,7 @@ def test_keys_are_never_shown(bucket: str, videos: Path, tiny_network: C3D, tmp_
         with pytest.raises(UsageError, match="contains a key or password"):
             run([str(videos)], address, tiny_network)
     assert shown("https://me:pass@h/a.mp4?X-Amz-Credential=AK&x=1&X-Amz-Signature=s#t") == (
-        "https://h/a.mp4?X-Amz-Credential=...&x=1&X-Amz-Signature=...#t"
+        "https://h/a.mp4?X-Amz-Credential=...&x=...&X-Amz-Signature=..."
     )
     upload(videos, "s3://bucket/v")
     summary = run(["s3://bucket/v", f"http://me:{SECRET}@127.0.0.1:9/b.mp4?token={KEY}"], tmp_path / "f", tiny_network)

@@ -7,19 +7,48 @@ line on stderr; `--debug` shows the traceback), 2 wrong usage, 3 finished but so
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from c3dvideo import __version__
 from c3dvideo.cli.output import speak_for, with_flags
 from c3dvideo.errors import C3DVideoError, UsageError
 from c3dvideo.files import os_reason
+from c3dvideo.video.access import without_secrets
+
+_WrongUsage: Any = typer.BadParameter.__base__  # typer names no public class for all of them
+
+
+class _Group(TyperGroup):
+    """The commands, whose messages about wrong usage repeat no password or token of an address."""
+
+    def make_context(self, *arguments: Any, **values: Any) -> Any:
+        with _without_secrets():
+            return super().make_context(*arguments, **values)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _without_secrets():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _without_secrets() -> Iterator[None]:
+    try:
+        yield
+    except _WrongUsage as error:
+        error.message = without_secrets(error.message)
+        raise
+
 
 app = typer.Typer(
+    cls=_Group,
     name="c3dvideo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -14,6 +14,8 @@ from typing import Any
 
 import typer
 
+from c3dvideo.video.access import without_secrets
+
 # Arguments of the library whose flag has another name.
 OTHER_NAMES = {"layers": "layer", "batch_clips": "batch_size", "names": "only"}
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)=([^`]*)`")
@@ -50,8 +52,8 @@ def _flag_elsewhere(argument: str, group: Any, words: str = "c3dvideo") -> str:
 
 
 def with_flags(text: str) -> str:
-    """The message with every `name=value` in backticks as the flag that sets it: `--name value`."""
-    return _ARGUMENT.sub(lambda match: f"`{_flag(match[1], match[2].strip())}`", text)
+    """The message with every `name=value` in backticks as the flag that sets it, and without secrets of addresses."""
+    return _ARGUMENT.sub(lambda match: f"`{_flag(match[1], match[2].strip())}`", without_secrets(text))
 
 
 def note(text: str) -> None:

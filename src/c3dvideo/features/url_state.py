@@ -15,6 +15,7 @@ from c3dvideo import __version__
 from c3dvideo.errors import DecodeError
 from c3dvideo.files import os_reason
 from c3dvideo.storage import ObjectPath, is_object
+from c3dvideo.video.access import shown
 
 _PROTOCOLS = ("http://", "https://")
 
@@ -32,20 +33,21 @@ def url_state(url: str, *, seconds: float) -> dict[str, Any] | None:
         return _object_state(url)
     if not url.lower().startswith(_PROTOCOLS):
         return None
-    shown = url.partition("?")[0].rpartition("@")[2]  # without what is secret: password and query
     try:
         with urllib.request.urlopen(_question(url), timeout=seconds) as answer:  # noqa: S310 - only _PROTOCOLS come here
             headers = answer.headers
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in (404, 410):
-            raise DecodeError(f"{shown}: the server does not have it (HTTP {error.code}); check the address") from error
+            raise DecodeError(
+                f"{shown(url)}: the server does not have it (HTTP {error.code}); check the address"
+            ) from error
         return None  # some servers refuse HEAD and serve the file all the same
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         if isinstance(error, ValueError | http.client.InvalidURL):  # whose text repeats parts of the address
             reason = "it is no address"
-        raise DecodeError(f"{shown}: the server cannot be reached ({reason}); try again when it can be") from error
+        raise DecodeError(f"{shown(url)}: the server cannot be reached ({reason}); try again when it can be") from error
     state = {
         "etag": headers.get("ETag"),
         "last_modified": headers.get("Last-Modified"),

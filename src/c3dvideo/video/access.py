@@ -12,7 +12,7 @@ import errno
 import re
 
 from c3dvideo.errors import DecodeError
-from c3dvideo.storage import Location, is_object
+from c3dvideo.storage import SCHEMES, Location, is_object
 
 FILE_PROTOCOLS = ("http", "https", "ftp")
 LIVE_PROTOCOLS = ("rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "rtmpts", "rtp", "srtp", "udp", "tcp", "srt", "mmsh")
@@ -38,36 +38,75 @@ _FORMATS = (
     "xpm_pipe,xwd_pipe,yop,yuv4mpegpipe"
 )
 # Playlists are allowed where everything that they name must come over the network, too.
-# Names of parameters in signed addresses of object storage (X-Amz-Signature, Signature, sig, ...) and of web services.
-_SECRET = re.compile(
-    r"([?&;](?:[\w.~-]*(?:signature|credential|token|secret|password|passwd|apikey|api_key|access_?key\w*|auth)|sig|key|pwd)=)"
-    r"[^&;#]*",
-    re.IGNORECASE,
-)
 _NETWORK_FORMATS = "hls,dash,webm_dash_manifest,rtsp,rtp,sdp,live_flv,mpjpeg"
 
 
-def shown(address: str) -> str:
-    """An address without what is secret in it, for messages and for files: user, password, signatures and tokens.
+# Parameters of addresses that are shown with their values: they choose a channel, a part or a form of a video.
+_HARMLESS = frozenset(
+    ("channel", "subtype", "stream", "part", "format", "quality", "resolution", "width", "height", "fps", "codec")
+)
+_PARAMETER = re.compile(r"([?&;])([^&;=#/]*)(=?)([^&;#]*)")
+_SCHEMES = "|".join((*FILE_PROTOCOLS, *LIVE_PROTOCOLS, *SCHEMES))
+# One slash where an address went through `Path`; each address ends where the next one begins.
+_ADDRESS = re.compile(rf"(?:\b[a-z][a-z0-9+.-]*://|\b(?:{_SCHEMES}):/)(?:(?![a-z][a-z0-9+.-]*://)\S)*", re.IGNORECASE)
+_BEHIND = re.compile(r"[\"'`;:,.)\]}>]*$")
 
-    >>> shown("https://me:pass@host/a.mp4?part=2&X-Amz-Signature=0af3")
+
+def shown(address: str) -> str:
+    """An address without what may be secret in it, for messages and for files.
+
+    User, password and fragment are left out, and the values of all parameters but a few that are known as harmless.
+
+    >>> shown("https://me:pass@host/a.mp4?part=2&X-Amz-Signature=0af3#t=4")
     'https://host/a.mp4?part=2&X-Amz-Signature=...'
     >>> shown("my_videos/a.mp4?token=1")
     'my_videos/a.mp4?token=1'
     """
     if not is_url(address):
         return address
-    scheme, _, rest = address.partition("://")
-    return f"{scheme}://" + _SECRET.sub(r"\1...", without_user(rest))
+    return _public(address)
+
+
+def without_secrets(message: str) -> str:
+    """A message in which every address is as `shown` returns it.
+
+    >>> without_secrets("no such file or folder: 'http://me:pass@host/a.mp4?jwt=0af3'; check it")
+    "no such file or folder: 'http://host/a.mp4?jwt=...'; check it"
+    """
+    if ":/" not in message:
+        return message
+
+    def public(match: re.Match[str]) -> str:
+        end = _BEHIND.search(match[0])
+        at = len(match[0]) if end is None else end.start()
+        return _public(match[0][:at]) + match[0][at:]
+
+    return _ADDRESS.sub(public, message)
+
+
+def _public(address: str) -> str:
+    scheme, slashes, rest = re.split(r"(:/+)", address, maxsplit=1)
+    rest = without_user(rest)
+    if scheme.lower() not in SCHEMES:  # a key of an object may hold the sign
+        rest = rest.partition("#")[0]
+    return scheme + slashes + _PARAMETER.sub(_hidden, rest)
+
+
+def _hidden(parameter: re.Match[str]) -> str:
+    separator, name, sign, value = parameter.groups()
+    if not sign:  # a value without a name
+        return f"{separator}..." if name else separator
+    is_harmless = name.lower() in _HARMLESS and re.fullmatch(r"[\w.-]{,16}", value)
+    return f"{separator}{name}={value if is_harmless or not value else '...'}"
 
 
 def without_user(rest: str) -> str:
-    """What follows "://" without user and password, also where a slash in a password makes two parts of it.
+    """What follows "://" without user and password, also where "/", "?", "#" or "@" is part of the password.
 
     >>> without_user("me:pass@host:80/a@b.mp4"), without_user("me:pa/ss@host/a.mp4"), without_user("host/a@b.mp4")
     ('host:80/a@b.mp4', 'host/a.mp4', 'host/a@b.mp4')
     """
-    found = re.match(r"[^/?#@]*@|[^/?#@]*:(?!\d*(?:[/?#]|$))[^?#]*@", rest)
+    found = re.match(r"[^/?#]*@|(?!\[)[^/?#@]*:(?!\d*(?:[/?#]|$)).*@", rest)
     return rest if found is None else rest[found.end() :]
 
 

@@ -26,7 +26,7 @@ from c3dvideo.choices import ChannelOrder, Damaged
 from c3dvideo.errors import DecodeError
 from c3dvideo.files import os_reason
 from c3dvideo.storage import ObjectPath, is_object
-from c3dvideo.video.access import is_url, shown
+from c3dvideo.video.access import is_url, shown, without_secrets
 from c3dvideo.video.container import OpenStream, decoded_frames, open_device, open_file, open_url
 from c3dvideo.video.frame_folder import numbered_pictures, read_picture
 from c3dvideo.video.orientation import Orientation, orientation_of
@@ -155,7 +155,8 @@ def _naming(source: str) -> Iterator[None]:
     try:
         yield
     except DecodeError as error:
-        raise DecodeError(f"{shown(source)!r}: {error}") from error.__cause__
+        # FFmpeg's log may repeat addresses that a playlist names.
+        raise DecodeError(f"{shown(source)!r}: {without_secrets(str(error))}") from error.__cause__
 
 
 def _stream_frames(source: str, opened: OpenStream, channel_order: ChannelOrder) -> Iterator[Frame]:
