@@ -1,7 +1,8 @@
 """How well `c3dvideo segment` finds where one clip ends and the next begins: python -m benchmarks.change_points VIDEOS
 
 Joins videos of a labelled folder, named as UCF101's, into longer ones whose boundaries are known: hard cuts, and
-dissolves of eight frames. Neighbours come from different source videos. Every method has one threshold. It is chosen
+dissolves of eight frames. Neighbours come from different source videos. Generated parts that differ in motion only, and
+in where their objects begin, are joined too. Every method has one threshold. It is chosen
 on the sequences of one half of the sources and reported on those of the other half. Prints a Markdown table: F1,
 precision and recall of boundaries at a tolerance of one clip (16 frames), pooled over the sequences.
 
@@ -14,7 +15,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,18 @@ import numpy as np
 
 from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.failures import Failure
-from c3dvideo.probing.change_points import STRIDE_FRAMES, THRESHOLD, change_points
+from c3dvideo.probing.change_points import STRIDE_FRAMES, change_points
+from c3dvideo.probing.change_points import THRESHOLDS as CHOSEN
 from c3dvideo.probing.colour_histograms import histogram
 from c3dvideo.probing.descriptors import clip_vectors
 from c3dvideo.probing.labelled import source_by_name
+from c3dvideo.synthetic import Scene, draw_scene, render
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.decode import open_video
 from c3dvideo.video.encode import write_video
 
 TOLERANCE = 16
+OTHER_MOTION = "other motion, same appearance (generated)"
 SEGMENTS, SHORTEST, DISSOLVE = 8, 24, 8
 THRESHOLDS = [round(0.05 * step, 2) for step in range(2, 31)]
 CUT_THRESHOLDS = [round(float(x), 3) for x in np.linspace(0.02, 0.9, 45)]
@@ -62,21 +66,23 @@ def main() -> None:
         arguments.weights, layers=[arguments.layer], plan=ClipPlan(stride_frames=STRIDE_FRAMES), workers=0
     )
     print("| transitions | method | threshold | F1 | precision | recall |\n|---|---|---|---|---|---|")
-    for name, dissolve in (("hard cuts", 0), (f"dissolves of {DISSOLVE} frames", DISSOLVE)):
-        halves = [
-            [
-                read_sequence(extractor, parts, dissolve)
-                for parts in draw(arguments.videos, half, n=arguments.sequences, seed=arguments.seed)
-            ]
-            for half in (0, 1)
-        ]
+    kinds = {"hard cuts": (0, 5), f"dissolves of {DISSOLVE} frames": (DISSOLVE, 5), OTHER_MOTION: (0, 25)}
+    for name, (dissolve, fps) in kinds.items():
+        halves = []
+        for half in (0, 1):
+            if name == OTHER_MOTION:
+                drawn = draw_motions(half, n=arguments.sequences // 2)
+            else:
+                drawn = draw(arguments.videos, half, n=arguments.sequences, seed=arguments.seed)
+            halves.append([read_sequence(extractor, parts, dissolve, fps) for parts in drawn])
         for method, (detect, thresholds) in METHODS.items():
             best = max(thresholds, key=lambda threshold: f1(halves[0], detect, threshold)[0])
             figures = " | ".join(f"{value:.3f}" for value in f1(halves[1], detect, best))
             print(f"| {name} | {method} | {best:g} | {figures} |", flush=True)
-        figures = " | ".join(f"{value:.3f}" for value in f1(halves[1], by_descriptors, THRESHOLD))
-        print(f"| {name} | C3D descriptors, default threshold | {THRESHOLD:g} | {figures} |", flush=True)
-        takes = list(single_takes(halves[1])) if not dissolve else []
+            if method in DEFAULTS:
+                figures = " | ".join(f"{value:.3f}" for value in f1(halves[1], detect, DEFAULTS[method]))
+                print(f"| {name} | {method}, default threshold | {DEFAULTS[method]:g} | {figures} |", flush=True)
+        takes = list(single_takes(halves[1])) if name == "hard cuts" else []
         if takes:
             n_found = sum(len(change_points(rows, STRIDE_FRAMES * np.arange(len(rows)))) for rows in takes)
             n_frames = sum(STRIDE_FRAMES * (len(rows) - 1) + TOLERANCE for rows in takes)
@@ -110,6 +116,26 @@ def draw(folder: Path, half: int, *, n: int, seed: int) -> Iterator[list[Array]]
         yield parts
 
 
+def draw_motions(half: int, *, n: int) -> Iterator[list[Array]]:
+    """`n` lists of SEGMENTS generated parts of 24 to 64 frames: one backdrop and the same objects, other motions."""
+    scenes: dict[int, list[Scene]] = {1: [], 2: [], 3: []}  # by the number of objects
+    index = half
+    while min(map(len, scenes.values())) < 60:
+        scene = draw_scene(seed=77, index=index, n_frames=64)
+        scenes[len(scene.movement.objects)].append(scene)
+        index += 2
+    order = np.random.default_rng(half)
+    for number in range(n):
+        alike = scenes[1 + number % 3]
+        look = alike[order.integers(len(alike))]
+        parts = []
+        for chosen in order.permutation(len(alike))[:SEGMENTS]:
+            scene = replace(look, movement=alike[chosen].movement)
+            pixels = render([scene], height=112, width=144).numpy()[0].transpose(1, 2, 3, 0)
+            parts.append(pixels[: int(order.integers(SHORTEST, 65))])
+        yield parts
+
+
 def read_frames(path: Path) -> Array:
     """All frames of a video, uint8 (T, 240, 320, 3)."""
     with open_video(path, channel_order="rgb") as video:
@@ -130,10 +156,10 @@ def join(parts: Sequence[Array], dissolve: int) -> tuple[Array, list[int]]:
     return joined, boundaries
 
 
-def read_sequence(extractor: Extractor, parts: Sequence[Array], dissolve: int) -> Joined:
+def read_sequence(extractor: Extractor, parts: Sequence[Array], dissolve: int, fps: int) -> Joined:
     frames, boundaries = join(parts, dissolve)
     with tempfile.TemporaryDirectory() as folder:
-        write_video(Path(folder, "joined.mp4"), frames, fps=5)
+        write_video(Path(folder, "joined.mp4"), frames, fps=fps)
         (video,) = extractor(Path(folder, "joined.mp4"))
     if isinstance(video, Failure):
         raise SystemExit(f"{video.name}: {video.message}")
@@ -176,6 +202,11 @@ def by_cuts(sequence: Joined, threshold: float) -> list[int]:
     return [int(index) + 1 for index in np.flatnonzero(sequence.frame_distances > threshold)]
 
 
+DEFAULTS: Mapping[str, float] = {
+    "C3D descriptors": CHOSEN["descriptors"],
+    "colour histograms of clips, same search": CHOSEN["colours"],
+    "both": CHOSEN["both"],
+}
 METHODS: Mapping[str, tuple[Callable[[Joined, float], list[int]], list[float]]] = {
     "C3D descriptors": (by_descriptors, THRESHOLDS),
     "colour histograms of clips, same search": (by_histograms, THRESHOLDS),
