@@ -16,7 +16,7 @@ from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.probing.descriptors import Part
 from c3dvideo.probing.labelled import Labelled
 from c3dvideo.probing.probe import Probe, RowSpan, fit_probe, group_folds
-from c3dvideo.probing.probe_score import score_probe
+from c3dvideo.probing.probe_score import score_probe, score_text
 
 
 def labelled(
@@ -241,3 +241,26 @@ def test_a_feature_folder_is_all_it_takes(feature_folder: Callable[..., Path], t
     table = read_descriptors([feature_folder(tmp_path / "f", clips)])
     probe = fit_probe(join(table, labels_from_folders(table.names)))
     assert score_probe(probe, join(table, labels_from_folders(table.names)))["accuracy"] == 1.0
+
+
+def test_a_score_says_when_it_is_no_better_than_the_most_frequent_class() -> None:
+    def remark(coefficients: np.ndarray, counts: tuple[int, int]) -> tuple[str | None, float, str]:
+        parts = (Part("fc6", 2, {}),)
+        probe = Probe(("a", "b"), coefficients, np.array([0.1, 0.0]), parts, 1.0)
+        names = ["a"] * counts[0] + ["b"] * counts[1]
+        examples = tuple(Example(f"{index}.mp4", name) for index, name in enumerate(names))
+        rows = np.eye(2, dtype=np.float32)[[int(name == "b") for name in names]]
+        report = score_probe(probe, Labelled(rows, parts, examples))
+        return report["remark"], report["largest_class"], score_text(report)
+
+    constant, shipped = np.zeros((2, 2)), np.eye(2)
+    text, largest, shown = remark(constant, (4, 6))
+    assert (text, largest) == (
+        "no better than naming the most frequent class (0.600): every video is predicted as 'a'", 0.6
+    )  # fmt: skip
+    assert "   0.600          always the most frequent class" in shown and shown.endswith(str(text))
+    assert remark(shipped, (1, 4))[0] == (
+        "not measurably better than naming the most frequent class (0.800): the 95% interval includes it"
+    )
+    assert remark(-shipped, (20, 30))[0] == "worse than naming the most frequent class (0.600)"
+    assert remark(shipped, (20, 20))[0] is None

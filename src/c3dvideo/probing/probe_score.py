@@ -6,7 +6,7 @@ print(score_text(score))
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from scipy.stats import binomtest
@@ -22,6 +22,9 @@ _MOST_COLUMNS = 15
 def score_probe(probe: Probe, labelled: Labelled) -> dict[str, Any]:
     """Accuracy, its 95% interval, number of videos, per-class recall, and the confusion matrix (rows true).
 
+    `chance` is the accuracy of guessing, `largest_class` that of always naming the most frequent class. `remark` is one
+    line where the accuracy is not above the latter, or cannot be told from it, else None.
+
     Videos of a class that the probe was not fitted on count as wrong, and their class stands last in the matrix.
     Raises UsageError for features of other settings than those of the probe.
 
@@ -36,10 +39,14 @@ def score_probe(probe: Probe, labelled: Labelled) -> dict[str, Any]:
     classes = [*probe.classes, *unknown]
     recall = recall_score(truth, predicted, labels=classes, average=None, zero_division=0.0)
     counts = Counter(truth.tolist())
+    interval = wilson(int((truth == predicted).sum()), len(truth))
+    largest = max(counts.values()) / len(truth)
     return {
         "accuracy": float(accuracy_score(truth, predicted)),
-        "interval": list(wilson(int((truth == predicted).sum()), len(truth))),
+        "interval": list(interval),
         "chance": 1 / len(probe.classes),
+        "largest_class": largest,
+        "remark": _remark(set(predicted.tolist()), interval, largest),
         "n": len(truth),
         "per_class": {
             name: {"n": counts[name], "accuracy": float(value)}
@@ -50,6 +57,16 @@ def score_probe(probe: Probe, labelled: Labelled) -> dict[str, Any]:
         "unknown_classes": unknown,
         "confusion": confusion_matrix(truth, predicted, labels=classes).tolist(),
     }
+
+
+def _remark(predicted: Collection[str], interval: tuple[float, float], largest_class: float) -> str | None:
+    """One line about a probe that always predicts one class, or whose interval is not above `largest_class`."""
+    what = f"naming the most frequent class ({largest_class:.3f})"
+    if len(predicted) == 1:
+        return f"no better than {what}: every video is predicted as {next(iter(predicted))!r}"
+    if interval[1] < largest_class:
+        return f"worse than {what}"
+    return f"not measurably better than {what}: the 95% interval includes it" if interval[0] <= largest_class else None
 
 
 def wilson(n_right: int, n: int) -> tuple[float, float]:
@@ -78,8 +95,13 @@ def score_text(score: Mapping[str, Any]) -> str:
     for name, row in score["per_class"].items():
         remark = "   (not a class of the probe)" if name in score["unknown_classes"] else ""
         lines.append(f"{row['accuracy']:8.3f}  {row['n']:6d}  {name}{remark}")
-    lines += [f"{score['chance']:8.3f}          chance level", f"{low:.3f} to {high:.3f}  95% interval of the accuracy"]
-    return "\n".join([*lines, f"{score['accuracy']:8.3f}  {score['n']:6d}  all"])
+    lines += [
+        f"{score['chance']:8.3f}          chance level",
+        f"{score['largest_class']:8.3f}          always the most frequent class",
+        f"{low:.3f} to {high:.3f}  95% interval of the accuracy",
+        f"{score['accuracy']:8.3f}  {score['n']:6d}  all",
+    ]
+    return "\n".join([*lines, score["remark"]] if score["remark"] else lines)
 
 
 def _confusion_lines(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Iterator[str]:
