@@ -42,6 +42,7 @@ def command(*words: str) -> Any:
         ("start clips closer: `stride_frames=8`", "start clips closer: `--stride-frames 8`"),
         ('repeat frames (`short="repeat_last"`)', "repeat frames (`--short repeat_last`)"),
         ('name one: `layers=["fc6"]`', "name one: `--layer fc6`"),
+        (r"`group_pattern='v_(\w+_g\d+)_'`", r"`--group-pattern 'v_(\w+_g\d+)_'`"),
         ("allow it: `allow_leaks=True`", "allow it: `--allow-leaks`"),
         ("no `batch_norm=False`", "no `--no-batch-norm`"),
         ("`inputs=` is empty", "`INPUTS` is empty"),

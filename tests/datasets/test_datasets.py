@@ -1,5 +1,6 @@
 """Readers of data sets, splits by group, and what they refuse."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +271,14 @@ def test_leaks_are_seen_by_file_group_and_name() -> None:
     assert pair(Example("-3B32lodo2M_000059_000069.mp4", "x"), Example("-3B32lodo2M_000079_000089.mp4", "x"))
     assert pair(Example("v_Run_g01_c01.avi", "x"), Example("v_Run_g02_c01.avi", "x")) is None
     assert pair(Example("a.mp4", "x"), Example("b.mp4", "x")) is None
+
+
+def test_the_recommended_pattern_keeps_classes_apart() -> None:
+    paths = ("WallPushups/v_WallPushups_g08_c01.avi", "v_Walk_g08_c02.avi", "my_v_x/v_HandStand_2_g25_c07.avi")
+    dataset = with_groups(Dataset(tuple(Example(path, "x") for path in paths), ("x",)), r"v_(\w+_g\d+)_")
+    assert [example.group for example in dataset.examples] == ["WallPushups_g08", "Walk_g08", "HandStand_2_g25"]
+    with pytest.raises(DatasetError, match=re.escape(r"`group_pattern='v_(\w+_g\d+)_'`")):
+        split_at_random(ucf_like(), fractions={"val": 0.2})
 
 
 @given(

@@ -29,7 +29,7 @@ GroupPattern = Annotated[
     str | None,
     typer.Option(
         "--group-pattern",
-        help=r"Regular expression whose group 1 names the source video of a path, such as '_g(\d+)_'.",
+        help=r"Regular expression whose group 1 names the source video of a path, such as 'v_(\w+_g\d+)_'.",
         show_default=False,
     ),
 ]

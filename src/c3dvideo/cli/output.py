@@ -10,6 +10,7 @@ no such flag. (A damaged video, for one, may be read by any command, and only so
 import json
 import math
 import re
+from shlex import quote
 from typing import Any
 
 import typer
@@ -77,9 +78,11 @@ def _flag(name: str, value: str) -> str:
         return flag
     if value == "False":
         return flag.replace("--", "--no-", 1)
-    return f"{flag} {value.strip('[]()').replace(', ', ' ').translate(_NO_QUOTES)}"
+    plain = value.strip("[]()").replace(", ", " ").translate(_NO_QUOTES)
+    return f"{flag} {quote(plain) if _FOR_THE_SHELL & set(plain) else plain}"
 
 
+_FOR_THE_SHELL = frozenset("\\()*?$&;|<>!#")  # a shell would change them; of a list, the spaces stay
 _NO_QUOTES = str.maketrans("", "", "\"'")
 
 

@@ -34,7 +34,7 @@ GroupPattern = Annotated[
     str,
     typer.Option(
         "--group-pattern",
-        help=r"Regular expression; its first group names the source of a video, e.g. '_g(\d+)_'.",
+        help=r"Regular expression; its first group names the source of a video, e.g. 'v_(\w+_g\d+)_'.",
         show_default="the group column, or customary file names",
     ),
 ]

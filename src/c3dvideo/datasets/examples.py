@@ -1,7 +1,7 @@
 """Labelled videos: path, label, split and group of every example of a data set.
 
     dataset = read_dataset("my_videos")                       # a folder per class, a CSV, or an official layout
-    dataset = with_groups(dataset, r"_g(\\d+)_")               # clips of one source video belong together
+    dataset = with_groups(dataset, r"v_(\\w+_g\\d+)_")          # clips of one source video belong together
     dataset = split_by_group(dataset, fractions={"val": 0.2})
 
 Videos that a list names and the disk lacks are in `missing`; they are no error. See `layouts.py` for the layouts of

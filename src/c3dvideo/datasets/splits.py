@@ -1,6 +1,6 @@
 """Split a data set so that all clips of one source video are in the same split.
 
-dataset = with_groups(dataset, r"_g(\\d+)_")
+dataset = with_groups(dataset, r"v_(\\w+_g\\d+)_")
 dataset = split_by_group(dataset, fractions={"val": 0.2})
 """
 
@@ -25,7 +25,7 @@ def with_groups(dataset: Dataset, pattern: str) -> Dataset:
     except re.error as error:
         raise UsageError(f"group pattern {pattern!r} is not a regular expression: {error}") from error
     if compiled.groups < 1:
-        raise UsageError(f"group pattern {pattern!r} has no capture group; expected one such as '_g(\\d+)_'")
+        raise UsageError(f"group pattern {pattern!r} has no capture group; expected one such as 'v_(\\w+_g\\d+)_'")
     examples = []
     for example in dataset.examples:
         found = compiled.search(example.path)
@@ -76,7 +76,7 @@ def split_at_random(
         raise DatasetError(
             f"{leak[0]} and {leak[1]} come from one source video; a random split could put one in training and one in "
             "testing, and the accuracy would be too high. Split by group, for UCF101's names with "
-            "`group_pattern=_g(\\d+)_`, or allow it with `allow_leaks=True`"
+            "`group_pattern='v_(\\w+_g\\d+)_'`, or allow it with `allow_leaks=True`"
         )
     alone = replace(
         dataset, examples=tuple(replace(example, group=str(i)) for i, example in enumerate(dataset.examples))
