@@ -22,10 +22,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         videos, out = Path(folder, "videos"), Path(folder, "out")
         write_dataset(videos, clips_per_class=2, seed=0)
-        explain([videos / VIDEO], out, methods=["gradcam", "guided", "filters"])
+        (explained,) = explain([videos / VIDEO], out, methods=["gradcam", "guided", "filters"]).videos
         explain([videos], out, methods=["deconvolution"], n_clips=4)
         for method in ("gradcam", "guided"):
-            with open_video(out / f"{Path(VIDEO).name}.{method}.mp4", channel_order="rgb") as video:
+            with open_video(explained.files[method], channel_order="rgb") as video:
                 frame = next(frame for frame in video.frames() if frame.index == 8)
                 Image.fromarray(frame.pixels).save(FIGURES / f"explain_{method}.png", optimize=True)
         sheet = sorted(out.glob("*.deconvolution.png"))[0]

@@ -43,6 +43,8 @@ def test_a_video_beside_its_maps(videos: Path, tmp_path: Path, tiny_network: C3D
         layer="conv3b",
         note=notes.append,
     )
+    assert Path(done.videos[0].files["gradcam"]).name == "0 #'%.mp4.gradcam.conv3b.best.mp4"
+    assert Path(done.videos[0].files["guided sheet"]).name == "0 #'%.mp4.guided.best.png"
     assert any(note.startswith("5 classes, those that the weights were trained on") for note in notes)
     assert [failure.name for failure in done.failures] == ["broken.mp4"]
     assert [video.name for video in done.videos] == [f"sub/{seed} #'%.mp4" for seed in range(3)]
@@ -58,6 +60,25 @@ def test_a_video_beside_its_maps(videos: Path, tmp_path: Path, tiny_network: C3D
     assert len(pictures) == 3 * 8
     assert pictures[0].shape == (2 * 32 + 24, 4 * 32, 3)
     assert all(Path(path).stat().st_size > 500 for path in video.files.values())
+
+
+def test_other_classes_and_layers_have_files_of_their_own(
+    videos: Path, tmp_path: Path, tiny_network: C3D, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_network, "classes", ("a/b", "a_b_0", "best", "d", "e"))
+    names = {
+        Path(path).name
+        for target in (None, "a/b", "a_b_0", "best", 3)
+        for layer in ("conv3b", "conv4b")
+        for path in explain(
+            [videos / "sub/0 #'%.mp4"], tmp_path / "out", weights=tiny_network, target=target, layer=layer
+        )
+        .videos[0]
+        .files.values()
+    }
+    assert names == {path.name for path in (tmp_path / "out").iterdir()}
+    assert len(names) == 2 * 2 * 5
+    assert "0 #'%.mp4.gradcam.conv4b.a_b~0.mp4" in names and "0 #'%.mp4.gradcam.conv4b.d.png" in names
 
 
 def test_the_strongest_clips_of_a_collection(videos: Path, tmp_path: Path, tiny_network: C3D) -> None:

@@ -77,9 +77,9 @@ def explain(
 ) -> None:
     """Show which pixels and frames a class, or a unit of a layer, comes from.
 
-    gradcam, gradcam++ and guided: OUT/a.mp4.gradcam.mp4 beside the input, and a contact sheet. units, deconvolution:
-    the clips that a unit responds to most, and their projections to the pixels. filters: the first layer. Exit code 3
-    when some videos could not be read.
+    gradcam, gradcam++ and guided: OUT/a.mp4.gradcam.LAYER.CLASS.mp4 beside the input, and a contact sheet. units,
+    deconvolution: the clips that a unit responds to most, and their projections to the pixels. filters: the first
+    layer. Exit code 3 when some videos could not be read.
     """
     require_extra("explain")
     from c3dvideo.explain.explain_run import explain as explain_videos

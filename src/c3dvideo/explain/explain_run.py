@@ -4,6 +4,7 @@ done = explain(["a.mp4"], "explained", methods=["gradcam", "deconvolution"])
 done.videos[0].clips[0].label, done.videos[0].files
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -99,7 +100,8 @@ def explain(
     """Write explanations of videos below the folder `out`.
 
     inputs: videos as `extract` takes them; for "units" and "deconvolution" also folders of features that hold `layer`.
-    methods: "gradcam", "gradcam++" and "guided" give <video>.<method>.mp4 and .png; "units" gives a sheet of the
+    methods: "gradcam" and "gradcam++" give <video>.<method>.<layer>.<class>.mp4 and .png, "guided" the same without
+        the layer, for a class "best" without `target`, and all with .<probe> with a probe; "units" gives a sheet of the
         strongest clips of each unit, "deconvolution" one with their projections to the pixels, and an mp4;
         "filters" the first layer as a moving picture.
     target: the class by name or number; None explains the best class of each clip. probe: explain its classes.
@@ -117,8 +119,9 @@ def explain(
     if scorer is not None:
         check_probe(scorer, extractor)
     network = extractor.network.to(extractor.device)
-    if target is not None:
-        class_index(class_model(network, scorer)[1], target)
+    shown_class = "best" if target is None else _class_in_file_names(class_model(network, scorer)[1], target)
+    if scorer is not None:
+        shown_class += f".{_in_file_names(Path(probe).stem) if isinstance(probe, str | Path) else 'probe'}"
     mapped, shown_units = layer or map_layer(network), layer or UNIT_LAYER
     used = [mapped] * bool(_MAPS & set(methods)) + [shown_units] * bool(_OF_UNITS & set(methods))
     of_layers = f"{', '.join(dict.fromkeys(used))} of " if used else ""
@@ -137,7 +140,7 @@ def explain(
         sources = find_sources(inputs)
         if left_out := sources.note():
             note(left_out)
-        job = _Job(network, extractor.plan, scorer, target, mapped, Path(out), damaged, stall_seconds)
+        job = _Job(network, extractor.plan, scorer, target, shown_class, mapped, Path(out), damaged, stall_seconds)
         for source in sources:
             try:
                 shown.append(_explain_video(source, ways, job))
@@ -172,6 +175,7 @@ class _Job:
     plan: ClipPlan
     probe: "Probe | None"
     target: str | int | None
+    shown_class: str
     layer: str
     out: Path
     damaged: Damaged
@@ -200,6 +204,17 @@ def _plan(probe: "Probe | None") -> ClipPlan | None:
     return None if plan is None else ClipPlan(**plan)
 
 
+def _class_in_file_names(classes: Sequence[str], target: str | int) -> str:
+    """The name of a class as a part of file names; with its number where the name alone could be that of another."""
+    index = class_index(classes, target)
+    safe = _in_file_names(classes[index])
+    return safe if safe == classes[index] and safe != "best" else f"{safe}~{index}"
+
+
+def _in_file_names(text: str) -> str:
+    return re.sub(r"[^\w-]", "_", text)[:60]
+
+
 def _explain_video(source: Source, ways: Sequence[str], job: _Job) -> ExplainedVideo:
     files: dict[str, str] = {}
     clips: list[ClipScore] = []
@@ -213,14 +228,15 @@ def _explain_video(source: Source, ways: Sequence[str], job: _Job) -> ExplainedV
             damaged=job.damaged,
             stall_seconds=job.stall_seconds,
         )
-        path = path_inside(job.out, source.name, f".{way}.mp4")
+        stem = f".{way}.{job.layer}.{job.shown_class}" if way in _MAPS else f".{way}.{job.shown_class}"
+        path = path_inside(job.out, source.name, f"{stem}.mp4")
         with atomic_path(path) as temporary, progress(f"{way}: {source.name}", unit="clips") as bar:
             frames = _frames(reader, way, job, clips, sheet, bar.advance)
             # Of sampled frames, only every n-th is shown: at this rate they last as long as the video.
             fps = Fraction(reader.fps or 25).limit_denominator(1001) / job.plan.sampling_rate
             write_video(temporary, frames, fps=fps, container_format="mp4")
         files[way] = str(path)
-        picture = path_inside(job.out, source.name, f".{way}.png")
+        picture = path_inside(job.out, source.name, f"{stem}.png")
         draw_grid(picture, sheet.pictures, captions=sheet.captions, title=f"{source.name}: {way}")
         files[f"{way} sheet"] = str(picture)
     return ExplainedVideo(name=source.name, path=source.path, clips=_timed(clips, reader, job.plan), files=files)
