@@ -115,12 +115,17 @@ def text_width(text: str, size: float) -> float:
     return CHARACTER_WIDTH * size * len(text)
 
 
+def check_picture(path: str | Path) -> None:
+    """Raise UsageError unless the path ends as a picture that `save_figure` writes."""
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path}: the suffix is {Path(path).suffix!r}; expected {' or '.join(SUFFIXES)}")
+
+
 def save_figure(figure: "Figure", path: str | Path) -> None:
     from matplotlib import rc_context
 
+    check_picture(path)
     suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UsageError(f"{path}: the suffix is {suffix!r}; expected .png or .svg")
     # Without these settings the bytes vary: an SVG holds random identifiers and the date, a PNG matplotlib's version.
     metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
     with rc_context({"svg.hashsalt": "c3dvideo"}), atomic_file(path) as file:

@@ -175,6 +175,9 @@ def test_a_map_is_one_picture_where_a_picture_is_named(run: Run, features: Path)
         assert code == 0
         assert Path(name).is_file() and Path(name).with_suffix(".csv").is_file()
         assert name in out
+    code, _, err = run(*words, "--out", "z.gif")
+    assert (code, err) == (2, "c3dvideo: z.gif: the suffix is '.gif'; expected .png or .svg\n")
+    assert not Path("z.gif").exists()
 
 
 def test_retrieval_prints_classes_and_a_random_ranking(run: Run, features: Path) -> None:

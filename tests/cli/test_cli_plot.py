@@ -42,5 +42,8 @@ def test_what_cannot_be_drawn_is_one_line(run: Run, tmp_path: Path) -> None:
         assert (code, out) == (2, "")
         assert err.startswith("c3dvideo: ")
         assert err.count("\n") == 1
+    code, _, err = run("plot", "map", "a.csv", "--out", "plots/x.gif")
+    assert (code, err) == (2, "c3dvideo: plots/x.gif: the suffix is '.gif'; expected .png or .svg\n")
+    assert not (tmp_path / "plots").exists()
     code, _, err = run("plot", "confusion", "a.csv", "--out", "x.gif")
     assert code == 2

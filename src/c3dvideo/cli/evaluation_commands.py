@@ -284,8 +284,9 @@ def draw_map(
     as_json: AsJson = False,
 ) -> None:
     """Draw a map of descriptors coloured by class, in which similar videos lie close together (Figure 6)."""
-    from c3dvideo.evaluation.feature_map import project, random_clips, write_map
+    from c3dvideo.evaluation.feature_map import check_map_path, project, random_clips, write_map
 
+    check_map_path(out)
     labelled = read_and_note(features, labels, labels_from_folders, layer, "")
     if n_clips:
         labelled = random_clips(features[0], labelled, n_clips=n_clips, seed=seed)

@@ -10,6 +10,7 @@ from typing import Any
 
 from c3dvideo.errors import UsageError
 from c3dvideo.extras import Extra, require_extra
+from c3dvideo.figure_layout import check_picture
 from c3dvideo.storage import is_object, location
 
 
@@ -22,6 +23,14 @@ def needs(extra: Extra) -> Callable[[Any], Any]:
         return value
 
     return check
+
+
+def is_picture(value: Any) -> Any:
+    """A callback for an option that names a picture to write, when given; its suffix is checked before any work."""
+    if value is not None:
+        require_extra("plots")
+        check_picture(value)
+    return value
 
 
 def exists(value: Any) -> Any:

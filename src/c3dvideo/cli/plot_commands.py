@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from c3dvideo.choices import MapMethod
-from c3dvideo.cli.needs import exists, needs
+from c3dvideo.cli.needs import exists, is_picture
 from c3dvideo.cli.output import print_json
 from c3dvideo.cli.probe_commands import AsJson, FromFolders, Labels, Seed, read_and_note
 from c3dvideo.errors import UsageError
 
-Out = Annotated[Path, typer.Option("--out", help="Picture to write: .png or .svg.", callback=needs("plots"))]
+Out = Annotated[Path, typer.Option("--out", help="Picture to write: .png or .svg.", callback=is_picture)]
 Title = Annotated[str, typer.Option("--title", help="Title above the picture.", show_default="none")]
 Layer = Annotated[str, typer.Option("--layer", help="Layer to read.", show_default="fc6, or the only one")]
 

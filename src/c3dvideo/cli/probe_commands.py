@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from c3dvideo.cli.needs import needs
+from c3dvideo.cli.needs import is_picture
 from c3dvideo.cli.output import note, print_json
 from c3dvideo.errors import UsageError
 
@@ -110,7 +110,7 @@ def score(
     ] = "",
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", help="Draw the confusion matrix (.png or .svg).", callback=needs("plots")),
+        typer.Option("--picture", help="Draw the confusion matrix (.png or .svg).", callback=is_picture),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

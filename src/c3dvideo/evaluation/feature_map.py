@@ -13,7 +13,7 @@ from c3dvideo.choices import MapMethod
 from c3dvideo.errors import UsageError
 from c3dvideo.evaluation.evaluation_report import write_table
 from c3dvideo.features.store import feature_path, read_features
-from c3dvideo.figure_layout import SUFFIXES
+from c3dvideo.figure_layout import SUFFIXES, check_picture
 from c3dvideo.plots import draw_scatter
 from c3dvideo.probing.descriptors import Array, choose_layer, clip_vectors, unit_rows
 from c3dvideo.probing.labelled import Labelled
@@ -62,12 +62,20 @@ def random_clips(folder: str | Path, labelled: Labelled, *, n_clips: int, seed: 
     return Labelled(matrix[kept], labelled.parts, tuple(examples[index] for index in kept))
 
 
+def check_map_path(out: str | Path) -> None:
+    """Raise UsageError for a path with a suffix other than that of a picture, unless it is a folder."""
+    if Path(out).suffix and not Path(out).is_dir():
+        check_picture(out)
+
+
 def write_map(labelled: Labelled, points: Array, out: str | Path, *, title: str = "") -> tuple[Path, Path]:
     """Draw the points coloured by class and write their table; returns the paths of the picture and the table.
 
-    out: the picture (.png or .svg; the table lies beside it as .csv), or a folder for map.png and map.csv.
+    out: the picture (.png or .svg; the table lies beside it as .csv), or a folder for map.png and map.csv. Raises
+        UsageError for a path with another suffix that is no folder yet.
     """
     out = Path(out)
+    check_map_path(out)
     picture = out if out.suffix.lower() in SUFFIXES else out / "map.png"
     table = picture.with_suffix(".csv")
     draw_scatter(picture, points, labelled.labels.tolist(), title=title)
