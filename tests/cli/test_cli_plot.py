@@ -24,7 +24,7 @@ def test_every_kind_is_drawn(run: Run, tmp_path: Path, feature_folder: Callable[
         "confusion": ["run"],
         "compactness": ["compactness.csv"],
         "training": ["run"],
-        "similarity": ["features/walk/0.mp4.npz", "features/run/0.mp4.npz", "--centre"],
+        "similarity": ["features/walk/0.mp4.npz", "features/run/0.mp4.npz"],
         "timeline": ["p.json"],
     }
     for kind, words in commands.items():

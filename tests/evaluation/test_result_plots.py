@@ -11,6 +11,9 @@ import pytest
 
 from c3dvideo.errors import C3DVideoError, UsageError
 from c3dvideo.evaluation import result_plots as plots
+from c3dvideo.features.default_weights import default_fingerprint
+from c3dvideo.features.store import VideoFeatures, write_features
+from c3dvideo.weights.load import load_weights
 
 Features = Callable[..., Path]
 
@@ -105,7 +108,11 @@ def test_similarity_compares_clips_of_two_videos_and_videos_of_a_folder(
     assert matrix.shape == (4, 6)
     assert options["rows"] == pytest.approx((0.0, 4 * 0.64))
     assert options["column_label"] == "b.mp4, seconds"
-    assert plots.plot_similarity(sides[:1], "x.png", centre=True) == 4
+    for sources in (sides, sides[:1], [folder]):
+        with pytest.raises(UsageError, match="at least 10 videos"):
+            plots.plot_similarity(sources, "x.png", centre=True)
+    many = feature_folder(tmp_path / "many", {f"{k}.mp4": generator.random((4, 8)) for k in range(10)})
+    assert plots.plot_similarity([many], "x.png", centre=True) == 10
     (matrix,), _ = drawn["similarity"]
     assert np.diag(matrix) == pytest.approx(1)
     assert matrix.min() < 0
@@ -126,6 +133,27 @@ def clip(start: int, label: str, seconds: bool) -> dict[str, object]:
         "label": label,
         "score": 0.75,
     }
+
+
+def test_two_files_of_the_default_weights_are_centred_by_the_mean_that_they_ship(
+    tmp_path: Path, drawn: dict[str, Any]
+) -> None:
+    rows = np.random.default_rng(0).random((2, 1024)).astype(np.float32)
+    for name in ("a", "b"):
+        features = VideoFeatures(
+            name=name,
+            layers={"fc6": rows},
+            start_frame=np.array([0, 16]),
+            start_seconds=np.array([0.0, 0.5]),
+            metadata={"settings": {"weights": default_fingerprint()}},
+        )
+        write_features(tmp_path / f"{name}.npz", features)
+    assert plots.plot_similarity([tmp_path / "a.npz", tmp_path / "b.npz"], "x.png", centre=True) == 2
+    (matrix,), _ = drawn["similarity"]
+    mean = load_weights().descriptor_mean
+    expected = rows / np.linalg.norm(rows, axis=1, keepdims=True) - mean
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(matrix, expected @ expected.T, atol=1e-5)
 
 
 @pytest.mark.parametrize("seconds", [True, False])

@@ -7,6 +7,7 @@ Every function reads files that may come from elsewhere, and raises UsageError w
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from c3dvideo.errors import C3DVideoError, UsageError
 from c3dvideo.evaluation.paper import COMPACTNESS_POINTS
+from c3dvideo.features.default_weights import note_on_default_weights
 from c3dvideo.features.store import read_features
 from c3dvideo.plots import (
     Lane,
@@ -33,6 +35,7 @@ from c3dvideo.storage import location
 
 _MOST_LANES = 40
 _MOST_ROWS = 200
+_FEWEST_TO_CENTRE = 10  # the mean of fewer videos is mostly what these show
 
 
 def plot_map(table: str | Path, out: str | Path, *, title: str = "") -> int:
@@ -124,7 +127,9 @@ def plot_similarity(
     """Draw cosines; returns the number of rows.
 
     sources: one or two feature files (clip by clip, axes in seconds), a folder of features (video by video), or the
-        similarity.json of `evaluate similarity` (its ROC curve). centre: subtract the mean vector first.
+        similarity.json of `evaluate similarity` (its ROC curve). centre: subtract a mean vector first, that of the
+        videos where there are ten or more, else that which the default weights ship for fc6.
+    Raises UsageError for `centre` of fewer videos and other features.
     """
     first = Path(sources[0])
     if len(sources) == 1 and first.suffix.lower() == ".json":
@@ -133,7 +138,9 @@ def plot_similarity(
         table = read_descriptors([first], layers=[layer] if layer else ())
         if len(table.names) > _MOST_ROWS:
             raise UsageError(f"{first} holds {len(table.names)} videos; a picture has room for {_MOST_ROWS} names")
-        rows = _centred([table.matrix], centre)[0]
+        part = table.parts[0]
+        mean = _mean(unit_rows(table.matrix), len(table.names), part.layer, part.settings) if centre else None
+        rows = _centred(table.matrix, mean)
         draw_similarity(out, rows @ rows.T, rows=table.names, columns=table.names, title=title)
         return len(rows)
     if len(sources) > 2 or any(Path(source).suffix.lower() != ".npz" for source in sources):
@@ -142,18 +149,21 @@ def plot_similarity(
             "features, or similarity.json"
         )
     sides = [_clips(source, layer) for source in (*sources, *sources)[:2]]
-    if sides[0][0].shape[1] != sides[1][0].shape[1]:
-        raise UsageError(
-            f"the vectors have {sides[0][0].shape[1]} and {sides[1][0].shape[1]} numbers; expected equal widths"
-        )
-    first_rows, second_rows = _centred([vectors for vectors, _, _ in sides], centre)
+    widths = [side.vectors.shape[1] for side in sides]
+    if widths[0] != widths[1]:
+        raise UsageError(f"the vectors have {widths[0]} and {widths[1]} numbers; expected equal widths")
+    mean = None
+    if centre:
+        units = np.concatenate([unit_rows(side.vectors) for side in sides])
+        mean = _mean(units, len(sources), sides[0].layer, sides[0].settings)
+    first_rows, second_rows = (_centred(side.vectors, mean) for side in sides)
     draw_similarity(
         out,
         first_rows @ second_rows.T,
-        rows=sides[0][1],
-        columns=sides[1][1],
-        row_label=sides[0][2],
-        column_label=sides[1][2],
+        rows=sides[0].ends,
+        columns=sides[1].ends,
+        row_label=sides[0].label,
+        column_label=sides[1].label,
         title=title,
     )
     return len(first_rows)
@@ -256,26 +266,52 @@ def _plot_roc(path: Path, out: str | Path, title: str) -> int:
     return len(curve[0])
 
 
-def _clips(source: str | Path, layer: str) -> tuple[Array, tuple[float, float], str]:
-    """Clip vectors, the first and last value of their axis, and its label."""
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """Clip vectors of a video, the first and last value of their axis, its label, and what made them."""
+
+    vectors: Array
+    ends: tuple[float, float]
+    label: str
+    layer: str
+    settings: Mapping[str, Any]
+
+
+def _clips(source: str | Path, layer: str) -> _Side:
     features = read_features(source)
-    vectors = clip_vectors(features.layers[choose_layer(list(features.layers), layer, source)])
+    layer = choose_layer(list(features.layers), layer, source)
+    vectors = clip_vectors(features.layers[layer])
     timed = bool(np.isfinite(features.start_seconds).all())
     starts = features.start_seconds if timed else features.start_frame.astype(np.float64)
     if len(vectors) != len(starts) or not len(starts):
         raise UsageError(f"{source} has no vector per clip; extract it again, without pooling")
     step = float(np.median(np.diff(starts))) if len(starts) > 1 else 1.0
     name = f"{features.name}, {'seconds' if timed else 'frames'}"
-    return vectors, (float(starts[0]), float(starts[-1]) + (step or 1.0)), name
+    settings = features.metadata.get("settings")
+    settings = settings if isinstance(settings, Mapping) else {}
+    return _Side(vectors, (float(starts[0]), float(starts[-1]) + (step or 1.0)), name, layer, settings)
 
 
-def _centred(matrices: Sequence[Array], centre: bool) -> list[Array]:
-    """Unit rows, of which the mean over all matrices is subtracted first if wanted."""
-    units = [unit_rows(matrix) for matrix in matrices]
-    if not centre:
-        return units
-    mean = np.concatenate(units).mean(axis=0)
-    return [centred(unit, mean) for unit in units]
+def _mean(units: Array, n_videos: int, layer: str, settings: Mapping[str, Any]) -> Array:
+    """The mean vector to subtract: of these rows, or of few videos that which their weights ship."""
+    if n_videos >= _FEWEST_TO_CENTRE:
+        mean: Array = units.mean(axis=0)
+        return mean
+    from c3dvideo.weights.load import load_weights  # takes PyTorch along
+
+    shipped = load_weights().descriptor_mean if note_on_default_weights(settings) and layer == "fc6" else None
+    if shipped is None or len(shipped) != units.shape[1]:
+        raise UsageError(
+            f"`centre=True` would subtract the mean of {n_videos} of your videos, and with it what they show; give a "
+            f"folder of at least {_FEWEST_TO_CENTRE} videos, or leave `centre=` out"
+        )
+    return shipped.astype(np.float64)
+
+
+def _centred(matrix: Array, mean: Array | None) -> Array:
+    """Unit rows, of which the mean is subtracted first if there is one."""
+    rows = unit_rows(matrix)
+    return rows if mean is None else centred(rows, mean)
 
 
 def _lanes(file: ForeignFile) -> tuple[list[Lane], bool, str]:
