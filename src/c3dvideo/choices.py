@@ -1,9 +1,11 @@
 """Every choice that a user makes among a few names, defined once for Python and the command line.
 
-This module imports nothing, so that the command line can list the choices without importing PyTorch.
+This module imports no PyTorch, so that the command line can list the choices at once.
 """
 
-from typing import Literal
+from typing import Any, Literal, get_args
+
+from c3dvideo.errors import UsageError
 
 # How pixels become network input (`video.preprocess`).
 ChannelOrder = Literal["bgr", "rgb"]
@@ -81,3 +83,12 @@ SegmentMethod = Literal["descriptors", "colours", "both"]
 
 # Explanations.
 ExplainMethod = Literal["gradcam", "gradcam++", "guided", "deconvolution", "units", "filters"]
+
+
+def check_choice(name: str, value: object, choice: Any) -> None:
+    """Raise UsageError when the argument `name` is none of the words of a Literal.
+
+    >>> check_choice("damaged", "keep", Damaged)
+    """
+    if value not in get_args(choice):
+        raise UsageError(f"`{name}=` is {value!r}; expected one of {', '.join(get_args(choice))}")

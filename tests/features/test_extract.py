@@ -19,8 +19,8 @@ import pytest
 from c3dvideo import C3D, __version__
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.features.extract import ExtractSummary, extract
-from c3dvideo.features.extractor import prepare_network
 from c3dvideo.features.failures import read_failures
+from c3dvideo.features.prepare_network import prepare_network
 from c3dvideo.features.store import descriptor, list_features, read_features
 from c3dvideo.network.folder import save_folder
 from c3dvideo.video.clips import ClipPlan

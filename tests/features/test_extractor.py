@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from c3dvideo import C3D
-from c3dvideo.errors import UsageError
-from c3dvideo.features import extractor as module
+from c3dvideo.choices import Crops
+from c3dvideo.errors import ShortVideoError, UsageError
+from c3dvideo.features import prepare_network as module
 from c3dvideo.features.extract import extract
 from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.failures import Failure
@@ -75,7 +78,33 @@ def test_it_can_be_sent_to_another_process_and_moved_to_another_device(tiny_netw
 def test_what_does_not_fit_is_refused_before_anything_is_decoded(tiny_network: C3D) -> None:
     with pytest.raises(UsageError, match="unknown layer: fc9"):
         Extractor(tiny_network, layers=["fc9"])
+    with pytest.raises(UsageError, match="`damaged=` is 'kep'; expected one of error, keep"):
+        Extractor(tiny_network, damaged="kep")  # type: ignore[arg-type]
+    assert Extractor(tiny_network, layers="fc6").layers == ["fc6"]
     with pytest.raises(UsageError, match="tf32"):
         Extractor(tiny_network, device="cpu", precision="tf32")
     with pytest.raises(UsageError, match="no such file or folder: 'nope'"):
         next(Extractor(tiny_network)("nope"))
+
+
+@pytest.mark.parametrize("crops", ["centre", "five"])
+def test_frames_in_memory_give_the_features_of_the_same_frames_in_files(
+    tiny_network: C3D, tmp_path: Path, crops: Crops
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), np.uint8)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{number:03}.png")
+    extractor = Extractor(tiny_network, layers=["conv5b", "fc6"], crops=crops, plan=PLAN, workers=0)
+    (stored,) = extractor(tmp_path)
+    assert isinstance(stored, VideoFeatures)
+    for given in (frames, torch.from_numpy(frames)):
+        found = extractor.from_frames(given, fps=25, name="mine")
+        assert found.start_seconds.tolist() == pytest.approx([0.16 * n for n in range(9)]) and found.name == "mine"
+        for name, array in stored.layers.items():
+            assert np.array_equal(found.layers[name], array), name
+    assert np.isnan(extractor.from_frames(frames).start_seconds).all()
+    for wrong in (frames[0], frames.astype(np.float32), frames[:0]):
+        with pytest.raises(UsageError, match=r"expected uint8 \(T, height, width, 3\), red first"):
+            extractor.from_frames(wrong)
+    with pytest.raises(ShortVideoError, match="has 7 frames and one clip needs 8"):
+        extractor.from_frames(frames[:7])

@@ -162,8 +162,9 @@ def test_a_short_video_is_an_error_by_default() -> None:
         ({"clip_length": 0}, "clip_length is 0, expected 1 or more"),
         ({"stride_frames": -8}, "stride_frames is -8"),
         ({"sampling_rate": 0}, "sampling_rate is 0"),
-        ({"tail": "pad"}, "tail is 'pad', expected one of drop, repeat_last, shift_back"),
-        ({"short": "skip"}, "short is 'skip', expected one of error, repeat_last, loop"),
+        ({"stride_frames": 1.5}, "stride_frames is 1.5, expected a whole number"),
+        ({"tail": "pad"}, "`tail=` is 'pad'; expected one of drop, repeat_last, shift_back"),
+        ({"short": "skip"}, "`short=` is 'skip'; expected one of error, repeat_last, loop"),
     ],
 )
 def test_plans_that_make_no_sense_are_refused(change: dict[str, object], message: str) -> None:

@@ -98,6 +98,12 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
 
 
 def test_missing_and_empty_inputs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"an input is empty; write \. for the current folder"):
+        find_sources([""])
+    with pytest.raises(UsageError, match="an input is a list; expected paths of videos"):
+        find_sources([["a.mp4"]])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match=r"no such file or folder: .*nowhere"):
+        find_sources(tmp_path / "nowhere")
     with pytest.raises(UsageError, match=r"no such file or folder: .*nowhere"):
         find_sources([tmp_path / "nowhere"])
     touch(tmp_path, "notes.txt")

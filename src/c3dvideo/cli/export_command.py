@@ -71,7 +71,7 @@ def export(
     The input is `clips`: float32 (N, 3, 16, 112, 112) with the mean subtracted, or frames. The outputs have the names
     of the layers. What is printed: the largest difference to PyTorch, and seconds per clip.
     """
-    from c3dvideo.features.extractor import prepare_network
+    from c3dvideo.features.prepare_network import prepare_network
     from c3dvideo.weights.calibration import calibration_clips
     from c3dvideo.weights.export import export as write
     from c3dvideo.weights.export_check import check_export

@@ -23,10 +23,11 @@ from c3dvideo.features.decoders import open_decoders
 from c3dvideo.features.decoding import STALL_SECONDS
 from c3dvideo.features.default_weights import note_on_default_weights
 from c3dvideo.features.device_process import Share
-from c3dvideo.features.extractor import Extractor, default_device
+from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.failures import Failure
 from c3dvideo.features.folder_run import Decoded, FolderRun, Settled, store
 from c3dvideo.features.pipeline import Writer, compute
+from c3dvideo.features.prepare_network import default_device
 from c3dvideo.features.processes import compute_on_devices
 from c3dvideo.features.shards import parse_shard, take_shard
 from c3dvideo.features.timings import Timings
@@ -93,7 +94,7 @@ class ExtractSummary:
 
 
 def extract(
-    inputs: Iterable[str | Path],
+    inputs: str | Path | Iterable[str | Path],
     out: str | Location,
     *,
     weights: str | Path | C3D | None = None,

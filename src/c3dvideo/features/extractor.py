@@ -8,26 +8,34 @@ Made once, an extractor serves any number of calls: its weights are loaded and i
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import asdict
 from functools import cached_property
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from c3dvideo import __version__
-from c3dvideo.choices import Crops, Damaged, EngineName, Pool, Precision, PrecisionChoice
-from c3dvideo.errors import UsageError
-from c3dvideo.features.activations import FailedVideo, VideoActivations
+from c3dvideo.choices import Crops, Damaged, EngineName, Pool, PrecisionChoice, check_choice
+from c3dvideo.features.activations import FailedVideo, Video, VideoActivations
 from c3dvideo.features.check_stored import Identify
 from c3dvideo.features.decoders import open_decoders, slots_needed
-from c3dvideo.features.decoding import STALL_SECONDS, Check, DecodeSettings
+from c3dvideo.features.decoding import STALL_SECONDS, Check, Checked, DecodeSettings, End
 from c3dvideo.features.failures import Failure
 from c3dvideo.features.manifest import Manifest
 from c3dvideo.features.pipeline import compute
+from c3dvideo.features.prepare_network import (
+    check_sizes,
+    choose_engine_name,
+    choose_precision,
+    default_device,
+    network_fingerprint,
+    prepare_network,
+)
 from c3dvideo.features.store import FORMAT, Array, VideoFeatures, descriptor
 from c3dvideo.features.timings import Timings
 from c3dvideo.inference.devices import choose_engine, find_device
@@ -35,13 +43,12 @@ from c3dvideo.inference.engine import Engine, make_engine
 from c3dvideo.inference.exported_network import ExportedNetwork
 from c3dvideo.machine import n_cores
 from c3dvideo.network.c3d import C3D
-from c3dvideo.network.folder import fingerprint
 from c3dvideo.video.access import is_url, shown
 from c3dvideo.video.clips import ClipPlan
-from c3dvideo.video.preprocess import PROFILES, Profile
+from c3dvideo.video.decode import open_frames
+from c3dvideo.video.preprocess import Profile
+from c3dvideo.video.reader import ClipReader
 from c3dvideo.video.sources import Source, find_sources
-from c3dvideo.weights.exported_file import is_exported, read_exported
-from c3dvideo.weights.load import load_weights
 
 
 class Extractor:
@@ -81,19 +88,22 @@ class Extractor:
 
         is_elsewhere: the device is of another machine, to which the extractor will be sent, and may be missing here.
         """
+        check_choice("damaged", damaged, Damaged)
+        if pool is not None:
+            check_choice("pool", pool, Pool)
         self.label = _label(weights)
         self.network = prepare_network(weights, profile, profile_changes)
         wanted = self.network.check_layers(layers)
         self.plan = plan or ClipPlan(clip_length=self.network.architecture["clip_length"])
-        _check_sizes(self.network, self.plan)
+        check_sizes(self.network, self.plan)
         if isinstance(self.network, ExportedNetwork):
             self.network.check_runnable(wanted)
         self.layers = [name for name in self.network.steps if name in wanted]
         self.views = self.network.profile.views(crops)
         self.pool = pool
-        self._engine_name = _engine_name(engine, self.network)
+        self._engine_name = choose_engine_name(engine, self.network)
         self.device = torch.device(device) if is_elsewhere else find_device(default_device(weights, device))
-        self.precision = _precision(precision, self.device.type, self.network)
+        self.precision = choose_precision(precision, self.device.type, self.network)
         choose_engine(self._engine_name, self.device, self.precision)  # raises before anything is decoded
         self.batch_size = batch_size
         self.deterministic = deterministic
@@ -109,9 +119,35 @@ class Extractor:
         inputs: one or several of what `find_sources` takes: files, folders, frame folders, a CSV, URLs.
         Raises UsageError for an input that does not exist.
         """
-        sources = find_sources([inputs] if isinstance(inputs, str | Path) else inputs)
+        sources = find_sources(inputs)
         for outcome in self.activations(sources, check=Identify(self.stall_seconds)):
             yield outcome if isinstance(outcome, Failure) else self.features(outcome)
+
+    def from_frames(self, frames: Any, *, fps: float | None = None, name: str = "frames") -> VideoFeatures:
+        """The features of frames that are already in memory, such as those of a camera or of another decoder.
+
+        frames: uint8 (T, H, W, 3), red first, as an array or a tensor. fps: frames per second; without it,
+        `start_seconds` are NaN. name: of the features. Raises UsageError for frames of another shape or dtype, and
+        ShortVideoError for fewer frames than a clip takes, unless plan.short says what to do.
+
+        >>> frames = np.zeros((32, 120, 160, 3), np.uint8)
+        >>> Extractor().from_frames(frames, fps=25).layers["fc6"].shape
+        (2, 1024)
+        """
+        profile, views = self.network.profile, self.views
+        video = Video(Source(name, name), Checked(), n_views=len(views), scratch=None)
+        opened = open_frames(frames, fps=fps, channel_order=profile.channel_order)
+        clips = ClipReader(opened, self.plan, profile, views)
+        arrived = iter(clips)
+        while batch := list(islice(arrived, max(1, self.engine.batch_clips // len(views)))):
+            for clip in batch:
+                video.begin_clip(clip.start_frame, clip.start_seconds)
+            view_index = np.tile(np.arange(len(views)), len(batch))
+            video.add_rows(self.engine(np.concatenate([clip.pixels for clip in batch]), view_index))
+        video.end = End(clips.fps, n_frames=clips.n_frames, damage=None)
+        (found,) = video.outcome()
+        assert isinstance(found, VideoActivations)
+        return self.features(found)
 
     def activations(
         self,
@@ -229,7 +265,7 @@ class Extractor:
         mean = self.network.mean_volume if self.network.profile.mean == "volume" else None
         return {
             "format": FORMAT,
-            "weights": _fingerprint(self.network),
+            "weights": network_fingerprint(self.network),
             "mean_sha256": None if mean is None else sha256(mean.tobytes()).hexdigest(),
             "profile": self.network.profile.to_dict(),
             "pool5": self.network.architecture["pool5"],
@@ -241,89 +277,10 @@ class Extractor:
         }
 
 
-def prepare_network(
-    weights: str | Path | C3D | None,
-    profile: Profile | str | None = None,
-    profile_changes: Mapping[str, Any] | None = None,
-) -> C3D:
-    """The network of `weights` in evaluation mode, with another profile or some of its values changed.
-
-    The pool5 rule of another profile, or a changed one, becomes the network's. Raises UsageError for an unknown profile
-    or field, values that do not fit together, and a pool5 rule that fc6 cannot take.
-    """
-    if is_exported(weights):
-        network: C3D = read_exported(cast(str, weights))
-    else:
-        network = weights.eval() if isinstance(weights, C3D) else load_weights(weights)
-    if profile is None and not profile_changes:
-        return network
-    if isinstance(profile, str) and profile not in PROFILES:
-        raise UsageError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
-    chosen = PROFILES[profile] if isinstance(profile, str) else profile or network.profile
-    values = chosen.to_dict() | dict(profile_changes or {})
-    if profile_changes:
-        values["name"] = "+".join([chosen.name, *sorted(profile_changes)])
-    if isinstance(weights, C3D):
-        network = deepcopy(network)  # the caller's network keeps its profile
-    network.profile = Profile.from_dict(values)
-    if profile is not None or "pool5" in (profile_changes or {}):
-        network.use_pool5(network.profile.pool5)
-    return network
-
-
-def _check_sizes(network: C3D, plan: ClipPlan) -> None:
-    length, size = network.architecture["clip_length"], network.architecture["crop_size"]
-    if plan.clip_length != length:
-        raise UsageError(f"clips have {plan.clip_length} frames, but fc6 of this network needs {length}")
-    if network.profile.crop_size != size:
-        raise UsageError(
-            f"profile {network.profile.name!r} crops {network.profile.crop_size} pixels, but fc6 of this network "
-            f"needs {size}"
-        )
-
-
 def _shift_frames(plan: ClipPlan) -> int | None:
     """After how many of its own frames the next clip starts, when clips overlap frame on frame."""
     shift, remainder = divmod(plan.stride_frames, plan.sampling_rate)
     return shift if remainder == 0 and shift < plan.clip_length else None
-
-
-def _fingerprint(network: C3D) -> str:
-    return network.fingerprint if isinstance(network, ExportedNetwork) else fingerprint(network)
-
-
-def default_device(weights: object, device: str) -> str:
-    """`device`, where "auto" is the CPU for an exported file."""
-    is_file = is_exported(weights) or isinstance(weights, ExportedNetwork)
-    return "cpu" if is_file and device == "auto" else device
-
-
-def _engine_name(wanted: EngineName, network: C3D) -> EngineName:
-    """The engine to use: for an exported file "onnx", and nothing else."""
-    if not isinstance(network, ExportedNetwork):
-        if wanted == "onnx":
-            raise UsageError(
-                "engine 'onnx' runs an exported file: make one with `c3dvideo export --to onnx --out FILE.onnx` and "
-                "give it as `weights=FILE.onnx`"
-            )
-        return wanted
-    if wanted not in ("auto", "onnx"):
-        raise UsageError(f"{network.file} is an exported file, which engine 'onnx' runs, not {wanted!r}")
-    return "onnx"
-
-
-def _precision(wanted: PrecisionChoice, device_type: str, network: C3D) -> Precision:
-    """The precision to compute in: by default fp16 on a GPU, which is as near to fp32 as TF32 is, and 20 times as fast.
-
-    A clip that overflows in 16 bits is computed again in fp32. An exported file has one precision.
-    """
-    if isinstance(network, ExportedNetwork):
-        if wanted not in ("auto", network.precision):
-            raise UsageError(f"{network.file} computes in {network.precision}, not in {wanted}; take `precision=auto`")
-        return network.precision
-    if wanted != "auto":
-        return wanted
-    return "fp32" if device_type == "cpu" else "fp16"
 
 
 def _n_decoders(device_type: str) -> int:

@@ -83,7 +83,7 @@ class Plan:
 
 
 def make_plan(
-    inputs: Iterable[str | Path],
+    inputs: str | Path | Iterable[str | Path],
     *,
     sample_seconds: float = 20.0,
     seed: int = 0,

@@ -168,8 +168,8 @@ class C3D(
         return self.get_submodule(self.architecture["last_layer"])
 
     def check_layers(self, layers: Iterable[str]) -> list[str]:
-        """`layers` without repeats; raises UsageError when one is not an activation of this network."""
-        wanted = list(dict.fromkeys(layers))
+        """`layers`, one name or several, without repeats; raises UsageError for one that this network does not have."""
+        wanted = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
         unknown = [name for name in wanted if name not in self.steps]
         if unknown or not wanted:
             asked = ", ".join(unknown) if unknown else "none"

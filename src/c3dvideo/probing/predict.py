@@ -86,7 +86,7 @@ class Predictions:
 
 
 def predict(
-    inputs: Iterable[str | Path],
+    inputs: str | Path | Iterable[str | Path],
     *,
     weights: str | Path | C3D | None = None,
     probe: "Probe | str | Path | None" = None,

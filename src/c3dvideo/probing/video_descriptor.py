@@ -17,7 +17,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from c3dvideo.choices import Crops, Damaged, EngineName, FailedVideos, PrecisionChoice, Short, Tail
 from c3dvideo.errors import UsageError, VideoError
 from c3dvideo.features.decoding import STALL_SECONDS
-from c3dvideo.features.extractor import Extractor, prepare_network
+from c3dvideo.features.extractor import Extractor
+from c3dvideo.features.prepare_network import prepare_network
 from c3dvideo.features.store import Array
 from c3dvideo.files import cache_folder
 from c3dvideo.network.c3d import C3D

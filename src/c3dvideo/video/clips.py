@@ -10,11 +10,12 @@ The release takes a clip every 16 frames and drops the incomplete tail; the pape
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from numbers import Integral
+from typing import Any, TypeVar
 
 import numpy as np
 
-from c3dvideo.choices import Short, Tail
+from c3dvideo.choices import Short, Tail, check_choice
 from c3dvideo.errors import ShortVideoError, UsageError
 
 Item = TypeVar("Item")
@@ -34,7 +35,7 @@ class ClipPlan:
         frames of the video, which overlaps the clip before.
     short: a video that is shorter than one span is an "error" (the release), one clip that ends in repetitions of
         the last frame ("repeat_last"), or one clip that starts over at frame 0 ("loop").
-    Raises UsageError for numbers below 1 and unknown choices.
+    Raises UsageError for numbers that are not whole or below 1, and for unknown choices.
 
     >>> ClipPlan(clip_length=4, stride_frames=4, tail="repeat_last").indices(6).tolist()
     [[0, 1, 2, 3], [4, 5, 5, 5]]
@@ -48,11 +49,13 @@ class ClipPlan:
 
     def __post_init__(self) -> None:
         for field in ("clip_length", "stride_frames", "sampling_rate"):
-            if getattr(self, field) < 1:
-                raise UsageError(f"{field} is {getattr(self, field)}, expected 1 or more")
-        for field, choice in (("tail", Tail), ("short", Short)):
-            if getattr(self, field) not in get_args(choice):
-                raise UsageError(f"{field} is {getattr(self, field)!r}, expected one of {', '.join(get_args(choice))}")
+            value = getattr(self, field)
+            if not isinstance(value, Integral):
+                raise UsageError(f"{field} is {value!r}, expected a whole number")
+            if value < 1:
+                raise UsageError(f"{field} is {value}, expected 1 or more")
+        check_choice("tail", self.tail, Tail)
+        check_choice("short", self.short, Short)
 
     @property
     def span_frames(self) -> int:

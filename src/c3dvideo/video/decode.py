@@ -22,8 +22,8 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
-from c3dvideo.choices import ChannelOrder, Damaged
-from c3dvideo.errors import DecodeError
+from c3dvideo.choices import ChannelOrder, Damaged, check_choice
+from c3dvideo.errors import DecodeError, UsageError
 from c3dvideo.files import os_reason
 from c3dvideo.storage import ObjectPath, is_object
 from c3dvideo.video.access import is_url, shown, without_secrets
@@ -113,6 +113,8 @@ def open_video(
     Raises DecodeError when there is nothing to read, no video in it, or its protocol or format is not allowed
     (`access`).
     """
+    check_choice("damaged", damaged, Damaged)
+    check_choice("channel_order", channel_order, ChannelOrder)
     with _naming(str(source)):
         if is_object(source):
             opened = _open_object(str(source), damaged)
@@ -128,6 +130,26 @@ def open_video(
         return Video(
             str(source), opened.fps, _stream_frames(str(source), opened, channel_order), opened.container.close
         )
+
+
+def open_frames(frames: Any, *, fps: float | None = None, channel_order: ChannelOrder = "bgr") -> Video:
+    """Frames in memory as a video: uint8 (T, H, W, 3), red first, an array or a tensor; read in `channel_order`.
+
+    Without `fps`, frames have no times (NaN). Raises UsageError for another shape or dtype, and for an fps not above 0.
+    """
+    pixels = np.asarray(frames)
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or 0 in pixels.shape:
+        raise UsageError(f"frames are {pixels.dtype} {pixels.shape}; expected uint8 (T, height, width, 3), red first")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise UsageError(f"fps is {fps}; expected a number above 0")
+    rate = None if fps is None else Fraction(fps).limit_denominator(1001)
+
+    def read() -> Iterator[Frame]:
+        for index, frame in enumerate(pixels):
+            same = partial(np.ascontiguousarray, frame if channel_order == "rgb" else frame[..., ::-1])
+            yield Frame(index, float("nan") if rate is None else float(index / rate), frame.shape[:2], same, same)
+
+    return Video("frames", rate, read(), lambda: None)
 
 
 def _open_object(address: str, damaged: Damaged) -> OpenStream:

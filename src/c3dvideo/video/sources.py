@@ -64,8 +64,8 @@ class Sources(list[Source]):
         return f"left out {_counted(self.left_out)}" if self.left_out else None
 
 
-def find_sources(inputs: Iterable[str | Path]) -> Sources:
-    """The videos that `inputs` name, in the order of the inputs and in natural order inside each folder.
+def find_sources(inputs: str | Path | Iterable[str | Path]) -> Sources:
+    """The videos that `inputs`, one or several, name: in the order of the inputs and in natural order inside a folder.
 
     An input is a video file, a folder, a frame folder, an address, an object or folder of object storage
     (s3://bucket/videos/), a CSV with a column `path` (relative paths start at
@@ -76,7 +76,12 @@ def find_sources(inputs: Iterable[str | Path]) -> Sources:
     """
     found: dict[str, Source] = {}
     left_out: Counter[str] = Counter()
-    for given in inputs:
+    for given in [inputs] if isinstance(inputs, str | Path) else inputs:
+        if not isinstance(given, str | Path):
+            raise UsageError(
+                f"an input is a {type(given).__name__}; expected paths of videos (for frames in memory, see "
+                "`Extractor.from_frames`)"
+            )
         for source in _expand(str(given), left_out):
             other = found.setdefault(source.name, source)
             if not _same(other.path, source.path):
@@ -89,6 +94,8 @@ def find_sources(inputs: Iterable[str | Path]) -> Sources:
 
 def _expand(given: str, left_out: Counter[str]) -> Iterator[Source]:
     given = given.removeprefix("file://")
+    if not given:
+        raise UsageError("an input is empty; write . for the current folder")
     if given == "-":
         for line in _lines(sys.stdin.buffer.read()):
             yield from _listed(line, Path(), left_out)
