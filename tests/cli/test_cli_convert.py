@@ -63,7 +63,7 @@ def test_text_summary_and_exit_code_0(convert: Convert, features: Path, tmp_path
     done = convert(features, "--to", "ucf-crime", "--out", tmp_path / "out", "--rounding", "python")
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
-        f"1 videos, 40 clips: ucf-crime in {tmp_path / 'out'}\n",
+        f"1 video, 40 clips: ucf-crime in {tmp_path / 'out'}\n",
         "",
     )
     assert (tmp_path / "out" / "a.txt").is_file()

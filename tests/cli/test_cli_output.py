@@ -14,7 +14,7 @@ import pytest
 from typer.main import get_command
 
 from c3dvideo.cli import app
-from c3dvideo.cli.output import OTHER_NAMES, note, print_json, speak_for, with_flags
+from c3dvideo.cli.output import OTHER_NAMES, note, print_json, rounded_seconds, speak_for, with_flags
 from c3dvideo.video.access import without_secrets
 
 Run = Callable[..., tuple[int, str, str]]
@@ -203,3 +203,10 @@ def test_names_that_are_not_utf8_are_printed_on_any_terminal(tmp_path: Path) -> 
     first, document = done.stdout.decode().split("\n", 1)
     assert first == r"caf\udce9"
     assert {os.fsencode(name): value for name, value in json.loads(document).items()} == {b"caf\xe9": "é"}
+
+
+def test_seconds_are_rounded_to_milliseconds() -> None:
+    document = {"pairs": [{"a_seconds": (9.600000000000001, 0.0), "score": 0.123456, "seconds": None, "n_seconds": 3}]}
+    assert rounded_seconds(document) == {
+        "pairs": [{"a_seconds": [9.6, 0.0], "score": 0.123456, "seconds": None, "n_seconds": 3}]
+    }

@@ -81,8 +81,8 @@ def test_what_has_no_partner_is_counted_and_named(run: Run, features: Path, labe
     labels.write_text("\n".join([lines[0], *lines[2:], "jump/gone.mp4,jump,train"]))
     code, _, err = run("probe", "fit", features, "--labels", labels, "--out", tmp_path / "p", "-C", 1)
     assert code == 0
-    assert "note: 1 videos have features but no label: jump/v_jump_g00_c01.mp4" in err
-    assert "note: 1 labelled videos have no features: jump/gone.mp4" in err
+    assert "note: 1 video with features but no label: jump/v_jump_g00_c01.mp4" in err
+    assert "note: 1 labelled video without features: jump/gone.mp4" in err
 
 
 @pytest.mark.parametrize(

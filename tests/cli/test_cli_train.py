@@ -52,8 +52,9 @@ def test_check_writes_what_is_good_and_what_is_not(run: Run, videos: Path, movin
     moving_square(videos / "a/short.mp4", n_frames=9)
     code, out, err = run("dataset", "check", videos, "--out", "report")
     assert code == 0, err
-    assert "21 of 21 videos are good: 349 frames, 20 clips; 1 problems" in out
+    assert "21 of 21 videos can be read: 349 frames, 20 clips; 1 problem; " in out
     assert "a/short.mp4: short: 9 frames, and one clip needs 16" in out
+    assert "1 video shorter than a clip: for a clip of each, extract with `--short repeat_last`\n" in out
     (videos / "b/v_b_g00_c00.mp4").write_bytes(b"text, no video")
     code, out, _ = run(
         "dataset", "check", videos, "--out", "report", "--json", "--stride-frames", "1", "--workers", "2"
@@ -85,8 +86,8 @@ def test_check_keeps_parts_of_videos_apart(run: Run, videos: Path) -> None:
 def test_check_counts_missing_videos(run: Run, videos: Path) -> None:
     (videos / "labels.csv").write_text("path,label\na/v_a_g00_c00.mp4,a\na/gone.mp4,a\n")
     code, out, err = run("dataset", "check", videos / "labels.csv")
-    assert code == 3 and "1 of 2 videos are good" in out and "a/gone.mp4: missing" in out
-    assert "1 videos are named but missing: a/gone.mp4" in err
+    assert code == 3 and "1 of 2 videos can be read" in out and "a/gone.mp4: missing" in out
+    assert "1 video named but missing: a/gone.mp4" in err
 
 
 def test_depth_study(run: Run, videos: Path) -> None:

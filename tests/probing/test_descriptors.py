@@ -125,8 +125,8 @@ def test_labels_and_features_are_joined_and_what_is_left_over_is_named(feature_f
     assert found.labels.tolist() == ["y", "x"]
     np.testing.assert_allclose(found.matrix, [[0, 1], [0.6, 0.8]], atol=1e-7)
     assert list(note_leftovers(found)) == [
-        "1 videos have features but no label: c/3.mp4",
-        "1 labelled videos have no features: gone.mp4",
+        "1 video with features but no label: c/3.mp4",
+        "1 labelled video without features: gone.mp4",
     ]
 
 

@@ -8,6 +8,7 @@ import typer
 
 from c3dvideo.choices import CropLayout, Format, Rounding
 from c3dvideo.cli.output import note, print_json
+from c3dvideo.counts import count
 
 
 def register(app: typer.Typer) -> None:
@@ -95,7 +96,8 @@ def convert(
     if as_json:
         print_json(asdict(summary))
     else:
-        typer.echo(f"{summary.n_videos} videos, {summary.n_clips} clips: {summary.format} in {summary.out}")
+        what = f"{count(summary.n_videos, 'video')}, {count(summary.n_clips, 'clip')}"
+        typer.echo(f"{what}: {summary.format} in {summary.out}")
         if summary.pca_basis:
             typer.echo(f"PCA basis: {summary.pca_basis}")
     about_weights = note_on_features(features)

@@ -8,6 +8,7 @@ import typer
 from c3dvideo.choices import Layout
 from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note, print_json, with_flags
+from c3dvideo.counts import count
 
 if TYPE_CHECKING:
     from c3dvideo.datasets.examples import Dataset
@@ -58,7 +59,7 @@ def read(
     dataset = read_dataset(data, layout=layout, videos=videos, fold=fold)
     if dataset.missing:
         listed = ", ".join(dataset.missing[:3]) + (", ..." if len(dataset.missing) > 3 else "")
-        note(f"{len(dataset.missing)} videos are named but missing: {listed}")
+        note(f"{count(len(dataset.missing), 'video')} named but missing: {listed}")
     if dataset.left_out:
         note(dataset.left_out)
     if dataset.shortfalls:
@@ -87,13 +88,18 @@ def check(
     dataset = read(data, layout=layout, videos=videos, fold=fold)
     summary = check_dataset(dataset, out, plan=ClipPlan(stride_frames=stride_frames), workers=workers)
     if as_json:
-        numbers = {name: getattr(summary, name) for name in ("n_videos", "n_good", "n_frames", "n_clips")}
+        numbers = {name: getattr(summary, name) for name in ("n_videos", "n_good", "n_short", "n_frames", "n_clips")}
         print_json({**numbers, "problems": list(summary.problems), "shortfalls": list(summary.shortfalls)})
     else:
         typer.echo(
-            f"{summary.n_good} of {summary.n_videos} videos are good: {summary.n_frames:,} frames, {summary.n_clips:,} "
-            f"clips; {len(summary.problems)} problems; tables in {out}"
+            f"{summary.n_good} of {count(summary.n_videos, 'video')} can be read: {count(summary.n_frames, 'frame')}, "
+            f"{count(summary.n_clips, 'clip')}; {count(len(summary.problems), 'problem')}; tables in {out}"
         )
+        if summary.n_short:
+            typer.echo(
+                f"{count(summary.n_short, 'video')} shorter than a clip: for a clip of each, extract with "
+                "`--short repeat_last`"
+            )
         for row in summary.problems[:10]:
             typer.echo(with_flags(f"  {row['path']}: {row['problem']}"))
         if len(summary.problems) > 10:
@@ -133,4 +139,4 @@ def split(
         return
     for name, per_class in counts.items():
         fewest, most = min(per_class.values()), max(per_class.values())
-        typer.echo(f"{name}: {sum(per_class.values())} videos, {fewest} to {most} per class")
+        typer.echo(f"{name}: {count(sum(per_class.values()), 'video')}, {fewest} to {most} per class")

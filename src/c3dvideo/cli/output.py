@@ -71,6 +71,15 @@ def print_json(document: Any) -> None:
     typer.echo(_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
+def rounded_seconds(document: Any, *, key: str = "") -> Any:
+    """The document with the numbers under every key that ends in "seconds" rounded to milliseconds."""
+    if isinstance(document, dict):
+        return {name: rounded_seconds(value, key=name) for name, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [rounded_seconds(value, key=key) for value in document]
+    return round(document, 3) if isinstance(document, float) and key.endswith("seconds") else document
+
+
 def _flag(name: str, value: str) -> str:
     name = name if name in _flags else OTHER_NAMES.get(name, name)
     flag = _flags.get(name) or _flag_elsewhere(name, *_all_commands) or f"--{name.replace('_', '-')}"

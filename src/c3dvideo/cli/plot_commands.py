@@ -9,6 +9,7 @@ from c3dvideo.choices import MapMethod
 from c3dvideo.cli.needs import exists, is_picture
 from c3dvideo.cli.output import print_json
 from c3dvideo.cli.probe_commands import AsJson, FromFolders, Labels, Seed, read_and_note
+from c3dvideo.counts import count
 from c3dvideo.errors import UsageError
 
 Out = Annotated[Path, typer.Option("--out", help="Picture to write: .png or .svg.", callback=is_picture)]
@@ -59,11 +60,11 @@ def plot_map(
         labelled = read_and_note([source], labels, labels_from_folders, [layer] if layer else None, "")
         points = project(labelled.matrix, method=method, seed=seed)
         write_map(labelled, points, out, title=title)
-        _finish(out, len(points), "points", as_json)
+        _finish(out, len(points), "point", as_json)
         return
     if labels is not None or labels_from_folders:
         raise UsageError(f"{source} has its own labels; --labels and --labels-from-folders need a folder of features")
-    _finish(out, result_plots.plot_map(source, out, title=title), "points", as_json)
+    _finish(out, result_plots.plot_map(source, out, title=title), "point", as_json)
 
 
 def confusion(
@@ -83,7 +84,7 @@ def confusion(
     """Draw a confusion matrix, with the name of every class."""
     from c3dvideo.evaluation import result_plots
 
-    _finish(out, result_plots.plot_confusion(source, out, title=title), "classes", as_json)
+    _finish(out, result_plots.plot_confusion(source, out, title=title), "class", as_json)
 
 
 def compactness(
@@ -103,7 +104,7 @@ def compactness(
     """Draw accuracy over dimensions, one curve per report, beside the paper's Figure 5."""
     from c3dvideo.evaluation import result_plots
 
-    _finish(out, result_plots.plot_compactness(sources, out, title=title), "curves", as_json)
+    _finish(out, result_plots.plot_compactness(sources, out, title=title), "curve", as_json)
 
 
 def training(
@@ -119,7 +120,7 @@ def training(
     """Draw accuracy and loss of a training run, or the validation accuracy of several."""
     from c3dvideo.evaluation import result_plots
 
-    _finish(out, result_plots.plot_training(sources, out, title=title), "epochs", as_json)
+    _finish(out, result_plots.plot_training(sources, out, title=title), "epoch", as_json)
 
 
 def similarity(
@@ -142,7 +143,7 @@ def similarity(
     from c3dvideo.evaluation import result_plots
 
     n_rows = result_plots.plot_similarity(sources, out, layer=layer, centre=centre, title=title)
-    _finish(out, n_rows, "rows", as_json)
+    _finish(out, n_rows, "row", as_json)
 
 
 def timeline(
@@ -162,11 +163,11 @@ def timeline(
     """Draw the classes, or the segments, of videos along their time."""
     from c3dvideo.evaluation import result_plots
 
-    _finish(out, result_plots.plot_timeline(source, out, title=title), "videos", as_json)
+    _finish(out, result_plots.plot_timeline(source, out, title=title), "video", as_json)
 
 
-def _finish(out: Path, count: int, unit: str, as_json: bool) -> None:
+def _finish(out: Path, n: int, noun: str, as_json: bool) -> None:
     if as_json:
-        print_json({"picture": str(out), unit: count})
+        print_json({"picture": str(out), count(2, noun).split(maxsplit=1)[1]: n})
     else:
-        typer.echo(f"{out}: {count} {unit}")
+        typer.echo(f"{out}: {count(n, noun)}")

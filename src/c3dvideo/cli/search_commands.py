@@ -7,7 +7,7 @@ import typer
 
 from c3dvideo.choices import SearchKind
 from c3dvideo.cli.needs import exists, needs
-from c3dvideo.cli.output import note, print_json
+from c3dvideo.cli.output import note, print_json, rounded_seconds
 from c3dvideo.cli.probe_commands import FromFolders
 
 _MOST_NAMES = 10
@@ -138,7 +138,7 @@ def search(
         exclude_same_video=not same_video,
     )
     if as_json:
-        print_json({"results": [asdict(match) for match in matches]})
+        print_json(rounded_seconds({"results": [asdict(match) for match in matches]}))
         return
     typer.echo(f"{'seconds':>17}  {'score':>6}  {'percentile':>10}  video")
     for match in matches:
@@ -189,7 +189,7 @@ def duplicates(
         note=note,
     )
     if as_json:
-        print_json({"pairs": [asdict(pair) for pair in pairs]})
+        print_json(rounded_seconds({"pairs": [asdict(pair) for pair in pairs]}))
         return
     n_exact = sum(pair.kind == "exact" for pair in pairs)
     typer.echo(f"{len(pairs)} pairs: {n_exact} exact, {len(pairs) - n_exact} near")

@@ -17,7 +17,7 @@ from c3dvideo.cli.extract_commands import (
     end_with_failures,
 )
 from c3dvideo.cli.needs import exists
-from c3dvideo.cli.output import note, print_json
+from c3dvideo.cli.output import note, print_json, rounded_seconds
 from c3dvideo.extras import require_extra
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def segment(
         note=note,
     )
     if as_json:
-        print_json(outcome.to_dict())
+        print_json(rounded_seconds(outcome.to_dict()))
     else:
         for video in outcome.videos:
             typer.echo(_table(video))

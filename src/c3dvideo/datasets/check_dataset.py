@@ -22,7 +22,10 @@ MEASURED = ("n_frames", "fps", "width", "height", "n_clips")
 
 @dataclass(frozen=True)
 class CheckSummary:
-    """Result of a check. `problems` has rows of path, label and problem. Short videos count as good and as problems."""
+    """Result of a check. `problems` has rows of path, label and problem. Short videos count as good and as problems.
+
+    n_short: good videos that are shorter than one clip.
+    """
 
     n_videos: int
     n_good: int
@@ -31,6 +34,7 @@ class CheckSummary:
     problems: tuple[Mapping[str, str], ...]
     out: Path
     shortfalls: tuple[str, ...] = ()
+    n_short: int = 0
 
     @property
     def all_readable(self) -> bool:
@@ -73,6 +77,7 @@ def check_dataset(dataset: Dataset, out: str | Path, *, plan: ClipPlan | None = 
         problems=tuple(problems),
         out=out,
         shortfalls=dataset.shortfalls,
+        n_short=sum(not row["n_clips"] for row in good),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from c3dvideo.counts import count
 from c3dvideo.datasets.examples import SOURCE_PATTERNS, Dataset, Example
 from c3dvideo.datasets.lists import read_csv
 from c3dvideo.datasets.splits import with_groups
@@ -143,6 +144,6 @@ def source_by_name(path: str) -> str:
 def note_leftovers(labelled: Labelled) -> Iterator[str]:
     """One line about videos with features but no label, and one about labelled videos without features."""
     if labelled.unlabelled:
-        yield f"{len(labelled.unlabelled)} videos have features but no label: {some(labelled.unlabelled)}"
+        yield f"{count(len(labelled.unlabelled), 'video')} with features but no label: {some(labelled.unlabelled)}"
     if labelled.featureless:
-        yield f"{len(labelled.featureless)} labelled videos have no features: {some(labelled.featureless)}"
+        yield f"{count(len(labelled.featureless), 'labelled video')} without features: {some(labelled.featureless)}"
