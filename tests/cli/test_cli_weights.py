@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from c3dvideo import C3D
 from c3dvideo.cli import app
-from c3dvideo.errors import UnsafePickleError, WeightsError
+from c3dvideo.errors import UnsafePickleError, UsageError, WeightsError
 from c3dvideo.network.folder import fingerprint
 from c3dvideo.weights.formats.pickles import write_torch
 from c3dvideo.weights.load import load_weights
@@ -122,3 +122,14 @@ def test_export_to_another_project_says_that_the_disk_is_full(narrow_network: C3
     assert list(out.parent.iterdir()) == []
     write_torch(narrow_network.state_dict(), out)
     assert torch.load(out, weights_only=True).keys() == narrow_network.state_dict().keys()
+
+
+def test_check_takes_the_name_of_weights() -> None:
+    result = runner.invoke(app, ["weights", "check", "embedded"])
+    assert result.exit_code == 0
+    assert "embedded: 4,885,960 parameters, profile embedded: whole, fingerprint " in result.stdout
+
+
+def test_a_mistyped_name_gets_a_proposal() -> None:
+    with pytest.raises(UsageError, match=r"embedded; did you mean 'sports1m'\?"):
+        load_weights("sport1m")

@@ -25,6 +25,14 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="weights")
 
 
+def _exists_or_name(value: str) -> str:
+    """The name of published or the embedded weights, or a path that exists."""
+    from c3dvideo.weights.published import EMBEDDED_ENTRY, PUBLISHED
+
+    names = [EMBEDDED_ENTRY.name, *(entry.name for entry in PUBLISHED.values() if entry.is_network and entry.fetchable)]
+    return value if value in names else str(exists(value))
+
+
 def import_(
     file: Annotated[
         Path, typer.Argument(help="Weights file of any published format.", show_default=False, callback=exists)
@@ -70,7 +78,12 @@ def import_(
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="Weights folder.", show_default=False, callback=exists)],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            help="Weights folder, or a name from `c3dvideo weights list`.", show_default=False, callback=_exists_or_name
+        ),
+    ],
     *,
     against: Annotated[
         Path | None, typer.Option("--against", help="Another weights folder that must hold the same arrays.")
@@ -79,8 +92,9 @@ def check(
 ) -> None:
     """Verify shapes, finite values and the fingerprint of every array; exit code 1 when anything is wrong."""
     from c3dvideo.weights.check_weights import check_folder
+    from c3dvideo.weights.load import weights_folder
 
-    report = check_folder(folder, against=against)
+    report = check_folder(folder if Path(folder).exists() else weights_folder(folder) or folder, against=against)
     if as_json:
         print_json(asdict(report))
     else:

@@ -4,6 +4,7 @@ network = load_weights("my_weights")       # a folder, a published name, a hub i
 """
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from c3dvideo.errors import UsageError, WeightsError
@@ -24,12 +25,15 @@ def load_weights(name: str | Path | None = None) -> C3D:
     >>> network.layer_shape("fc6"), network.profile.name
     ((1024,), 'embedded')
     """
-    folder = _folder(name)
+    folder = weights_folder(name)
     return load_folder_or_hub(C3D, str(name)) if folder is None else load_folder(C3D, folder)
 
 
-def _folder(name: str | Path | None) -> Path | None:
-    """The folder that holds the weights of this name; None for a hub id."""
+def weights_folder(name: str | Path | None = None) -> Path | None:
+    """The folder that holds the weights of this name, downloaded first where necessary; None for a hub id.
+
+    name: as in `load_weights`, with the same errors.
+    """
     if name is None or str(name) == "embedded":
         if not (EMBEDDED / CONFIG).is_file():
             raise WeightsError(
@@ -49,7 +53,9 @@ def _folder(name: str | Path | None) -> Path | None:
     if isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         return None
     known = [entry.name for entry in published.PUBLISHED.values() if entry.fetchable and entry.is_network]
+    near = get_close_matches(str(name), [*known, "embedded"], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
     raise UsageError(
         f"weights {str(name)!r} are neither a folder, nor a hub id (owner/name), nor one of "
-        f"{', '.join(known)}, embedded"
+        f"{', '.join(known)}, embedded{hint}"
     )
