@@ -7,6 +7,9 @@ from typing import Any, Literal, get_args
 
 from c3dvideo.errors import UsageError
 
+LARGEST_SEED = 2**32 - 1
+"""Of the random seeds that NumPy and scikit-learn take."""
+
 # How pixels become network input (`video.preprocess`).
 ChannelOrder = Literal["bgr", "rgb"]
 Resize = Literal["stretch", "short_side"]

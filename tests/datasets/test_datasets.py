@@ -293,6 +293,12 @@ def test_a_group_is_never_on_two_sides(n_groups: int, clips: int, share: float, 
     assert split == split_by_group(dataset, fractions={"val": share}, seed=seed)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_refuses_is_named(seed: int) -> None:
+    with pytest.raises(UsageError, match=f"`seed=` is {seed}; expected a whole number from 0"):
+        split_by_group(ucf_like(), fractions={"val": 0.2}, seed=seed)
+
+
 def test_group_splits_that_cannot_be_made_say_why() -> None:
     with pytest.raises(DatasetError, match="80 examples have no group"):
         split_by_group(ucf_like(), fractions={"val": 0.2})

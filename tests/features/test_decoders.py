@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from c3dvideo import C3D
-from c3dvideo.errors import C3DVideoError
+from c3dvideo.errors import C3DVideoError, UsageError
 from c3dvideo.features import decoder_manager
 from c3dvideo.features.decoder_process import Filled
 from c3dvideo.features.decoders import Decoders, open_decoders, slots_needed
@@ -268,3 +268,12 @@ def test_stopping_takes_no_time_whatever_hangs(settings: DecodeSettings, childre
     assert time.monotonic() - started < 2
     assert children() == []
     assert not [thread for thread in threading.enumerate() if thread.name == "decoders"]
+
+
+@pytest.mark.parametrize("n_decoders", [0, 1])
+@pytest.mark.parametrize("n_slots", [10**9, 10**20])
+def test_memory_that_cannot_be_reserved_names_the_options(
+    settings: DecodeSettings, n_decoders: int, n_slots: int
+) -> None:
+    with pytest.raises(UsageError, match=r"GB\) cannot be reserved; choose a smaller `batch_size=` or fewer"):
+        open_decoders([], settings, n_decoders=n_decoders, n_slots=n_slots, timings=Timings())

@@ -225,6 +225,19 @@ def test_a_penalty_that_is_not_positive_is_refused(penalty: float) -> None:
         fit_probe(labelled(), penalty=penalty)
 
 
+@pytest.mark.parametrize("penalty", [float("inf"), 1e300, 1e-300])
+def test_a_penalty_with_which_no_fit_ends_is_refused(penalty: float) -> None:
+    with pytest.raises(UsageError, match=r"`penalty=`.* from 1e-09 to 1e\+09"):
+        fit_probe(labelled(), penalty=penalty)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+@pytest.mark.parametrize("penalty", [None, 1.0])
+def test_a_seed_that_scikit_learn_refuses_is_named(seed: int, penalty: float | None) -> None:
+    with pytest.raises(UsageError, match=f"`seed=` is {seed}; expected a whole number from 0 to 4294967295"):
+        fit_probe(labelled(), penalty=penalty, seed=seed)
+
+
 def test_many_columns_use_the_dual_solver_and_agree_with_the_primal(monkeypatch: pytest.MonkeyPatch) -> None:
     data = labelled(40, 60, per_group=2, noise=2.0)
     primal = fit_probe(data, penalty=1.0).scores(data.matrix)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from c3dvideo.choices import Layout
+from c3dvideo.choices import LARGEST_SEED, Layout
 from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note, print_json, with_flags
 from c3dvideo.counts import count
@@ -34,7 +34,7 @@ GroupPattern = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Random seed.")]
 AllowLeaks = Annotated[
     bool, typer.Option("--allow-leaks", help="Accept clips of one source video in training and in testing.")
 ]
@@ -75,7 +75,7 @@ def check(
     layout: LayoutOption = "auto",
     fold: Fold = 1,
     stride_frames: Annotated[int, typer.Option("--stride-frames", help="Frames between clip starts.")] = 16,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that decode.")] = 4,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes that decode.")] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Decode every video; write which are good, how many clips they give, and what is wrong with the others.

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from c3dvideo.choices import LARGEST_SEED
 from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note, print_json
 
@@ -33,7 +34,7 @@ def demo(
         int, typer.Option("--clips-per-class", min=4, help="Videos to generate per motion.")
     ] = 24,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Random seed.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show on one HTML page what C3D features give for generated videos, or for your own.

@@ -74,7 +74,7 @@ def distil(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=0, help="Processes that prepare clips.", show_default="one per core"),
+        typer.Option("--workers", min=0, max=1024, help="Processes that prepare clips.", show_default="one per core"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     **settings: Any,

@@ -87,13 +87,15 @@ EngineOption = Annotated[
     typer.Option("--engine", help="How convolutions are computed; onnx: by an exported file."),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Clips per call of the network.", show_default="by device")
+    int | None,
+    typer.Option("--batch-size", min=1, max=100_000, help="Clips per call of the network.", show_default="by device"),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
         "--workers",
         min=0,
+        max=1024,
         help="Processes that decode; 0: none, decode where the network runs.",
         show_default="one per core beside a GPU, else one per four cores",
     ),

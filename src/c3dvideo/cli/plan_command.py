@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from c3dvideo.choices import LARGEST_SEED
 from c3dvideo.cli.extract_commands import (
     AsJson,
     BatchSize,
@@ -50,7 +51,9 @@ def plan(
     batch_size: BatchSize = None,
     workers: Workers = None,
     sample_seconds: Annotated[float, typer.Option("--sample-seconds", min=0.5, help="About how long to measure.")] = 20,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed: which videos are measured.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Random seed: which videos are measured.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Predict what `extract` with the same options will take: hours, storage and bottleneck, here and on many machines.

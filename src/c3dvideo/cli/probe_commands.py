@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from c3dvideo.choices import LARGEST_SEED
 from c3dvideo.cli.needs import is_picture
 from c3dvideo.cli.output import note, print_json
 from c3dvideo.errors import UsageError
@@ -47,7 +48,7 @@ Standardise = Annotated[
     bool,
     typer.Option("--standardise", help="Give every column zero mean and unit variance first (the paper does not)."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Random seed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from c3dvideo.choices import FrameOrder
+from c3dvideo.choices import LARGEST_SEED, FrameOrder
 from c3dvideo.cli.output import print_json
 from c3dvideo.cli.setting_options import with_settings
 from c3dvideo.errors import UsageError
@@ -29,7 +29,7 @@ def synthesize(
     ] = None,
     height: Annotated[int, typer.Option("--height", help="Pixels; a multiple of 8.")] = 120,
     width: Annotated[int, typer.Option("--width", help="Pixels; a multiple of 8.")] = 160,
-    seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Random seed.")] = 0,
 ) -> None:
     """Write generated videos and a table of their labels, for tests, demonstrations and teaching."""
     from c3dvideo import synthetic

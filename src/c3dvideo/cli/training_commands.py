@@ -107,6 +107,7 @@ def train(
         typer.Option(
             "--workers",
             min=0,
+            max=1024,
             help="Processes that read clips.",
             show_default="none on a CPU, up to 8 on a GPU",
             rich_help_panel=_MACHINE,

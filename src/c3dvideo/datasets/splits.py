@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from c3dvideo.choices import LARGEST_SEED
 from c3dvideo.datasets.examples import SOURCE_PATTERNS, Dataset, Example, some
 from c3dvideo.errors import DatasetError, UsageError
 
@@ -43,6 +44,7 @@ def split_by_group(dataset: Dataset, *, fractions: Mapping[str, float], seed: in
     counts then fit best. Raises DatasetError when an example has no group, or a class too few groups for all splits.
     """
     _check_fractions(fractions)
+    check_seed(seed)
     ungrouped = [example.path for example in dataset.examples if not example.group]
     if ungrouped:
         raise DatasetError(f"{len(ungrouped)} examples have no group, such as {ungrouped[0]}; give a `group_pattern=`")
@@ -195,6 +197,12 @@ def check_for_training(dataset: Dataset) -> None:
         raise DatasetError(f"the training part has {len(learned)} class ({some(learned)}); expected at least two")
     if not held_out.examples:
         raise DatasetError("no example is in val or test; expected some to choose the best weights by")
+
+
+def check_seed(seed: int) -> None:
+    """Raise UsageError for a random seed that NumPy or scikit-learn would refuse."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"`seed=` is {seed}; expected a whole number from 0 to {LARGEST_SEED}")
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:

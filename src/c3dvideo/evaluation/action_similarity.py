@@ -20,6 +20,7 @@ from sklearn.svm import LinearSVC
 
 from c3dvideo.datasets.annotations import Pair, read_aslan
 from c3dvideo.datasets.layouts import Library
+from c3dvideo.datasets.splits import check_seed
 from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.evaluation.evaluation_report import Report, data_facts
 from c3dvideo.evaluation.paper import beside
@@ -147,6 +148,7 @@ def generate_pairs(labelled: Labelled, *, folds: int = 10, pairs_per_fold: int =
     Raises DatasetError for fewer than four classes, or a fold without a same pair.
     """
     labels, groups = labelled.labels, labelled.groups
+    check_seed(seed)
     generator = np.random.default_rng(seed)
     classes = generator.permutation(sorted(set(labels.tolist())))
     folds = min(folds, len(classes) // 2)

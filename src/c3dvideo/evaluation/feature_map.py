@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from c3dvideo.choices import MapMethod
+from c3dvideo.datasets.splits import check_seed
 from c3dvideo.errors import UsageError
 from c3dvideo.evaluation.evaluation_report import write_table
 from c3dvideo.features.store import feature_path, read_features
@@ -29,6 +30,7 @@ def project(matrix: Array, *, method: MapMethod = "tsne", perplexity: float = 30
     Fewer than five points get their principal components. Equal descriptors all lie at (0, 0).
     Raises UsageError for fewer than three points.
     """
+    check_seed(seed)
     n = len(matrix)
     if n < 3 or matrix.shape[1] < 2:
         raise UsageError(

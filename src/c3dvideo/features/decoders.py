@@ -15,8 +15,11 @@ slot belongs to one decoder, so there is nothing to lock and nothing to repair w
 the network is slower than the decoders, and the decoders wait.
 """
 
+import errno
+import math
 import os
 import queue
+import sys
 import threading
 import time
 from collections import deque
@@ -25,6 +28,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from c3dvideo.errors import UsageError
 from c3dvideo.features.clip_slots import ClipSlots, Pixels, SlotLayout
 from c3dvideo.features.decoder_manager import SECONDS_UNTIL_NEXT_TRY, Inbox, Manager, Message, Over
 from c3dvideo.features.decoder_process import Filled
@@ -71,11 +75,29 @@ def open_decoders(
 ) -> "Decoders | InProcessDecoder":
     """Decoder processes, or, for n_decoders 0, decoding in the process that reads the messages.
 
-    Always the latter on Windows, where a process cannot be given memory that has no name.
+    Always the latter on Windows, where a process cannot be given memory that has no name. Raises UsageError when there
+    is not enough memory for `n_slots` clips.
     """
-    if n_decoders == 0 or os.name == "nt":
-        return InProcessDecoder(sources, settings, n_slots=n_slots, timings=timings)
-    return Decoders(sources, settings, n_decoders=n_decoders, n_slots=n_slots, timings=timings)
+    n_bytes = n_slots * math.prod(settings.clip_shape)
+    short = f"the memory for {n_slots:,} clips of a batch and its queue ({n_bytes / 1e9:,.1f} GB) cannot be reserved"
+    advice = "choose a smaller `batch_size=` or fewer `workers=`"
+    if max(n_bytes, 8 * n_decoders) > _memory_bytes():
+        raise UsageError(f"{short}; {advice}")
+    try:
+        if n_decoders == 0 or os.name == "nt":
+            return InProcessDecoder(sources, settings, n_slots=n_slots, timings=timings)
+        return Decoders(sources, settings, n_decoders=n_decoders, n_slots=n_slots, timings=timings)
+    except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG, errno.EINVAL):
+            raise
+        raise UsageError(f"{short}; {advice}") from error
+
+
+def _memory_bytes() -> int:
+    """Bytes of memory of this machine, where the system reports them."""
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 class InProcessDecoder:

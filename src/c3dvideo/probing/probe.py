@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from c3dvideo.datasets.splits import check_seed
 from c3dvideo.errors import DatasetError, StoreError, UsageError
 from c3dvideo.files import atomic_file
 from c3dvideo.probing.descriptors import Array, Part, settings_differences
@@ -36,6 +37,8 @@ FORMAT = 1
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
 # Standardised rows have a squared length of about their number of columns instead of 1, so they need a smaller C.
 PENALTIES_STANDARDISED = tuple(penalty / 100000 for penalty in PENALTIES)
+SMALLEST_PENALTY, LARGEST_PENALTY = 1e-9, 1e9
+"""Of the penalties that are taken; far beyond them, liblinear does not end."""
 _WIDE = 1500
 
 
@@ -171,6 +174,9 @@ def fit_probe(
     >>> probe.coefficients.shape, probe.classes[-1]
     ((8, 1024), 'waving_flag')
     """
+    check_seed(seed)
+    if penalty is not None:
+        check_penalty(penalty)
     rows, labels = labelled.matrix.astype(np.float64), labelled.labels
     if len(set(labels)) < 2:
         raise DatasetError(
@@ -210,6 +216,7 @@ def group_folds(labels: Array, groups: Array, *, folds: int, seed: int = 0) -> l
     The number of folds is lowered to the number of groups of the smallest class. Raises DatasetError for a class with a
     single group, or when some training part would lack a class.
     """
+    check_seed(seed)
     if folds < 2:
         raise UsageError(f"{folds} folds; expected at least 2")
     n_groups = {name: len(set(groups[labels == name])) for name in sorted(set(labels.tolist()))}
@@ -234,10 +241,18 @@ def group_folds(labels: Array, groups: Array, *, folds: int, seed: int = 0) -> l
     return parts
 
 
+def check_penalty(penalty: float) -> None:
+    """Raise UsageError for a C with which the fit of a linear SVM would fail or not end."""
+    if not SMALLEST_PENALTY <= penalty <= LARGEST_PENALTY:
+        raise UsageError(
+            f"the SVM's C (`penalty=`) is {penalty:g}; expected a number above 0, from {SMALLEST_PENALTY:g} to "
+            f"{LARGEST_PENALTY:g}"
+        )
+
+
 def fit_svm(rows: Array, labels: Array, penalty: float, *, seed: int = 0) -> LinearSVC:
     """A one-against-rest linear SVM, by the dual solver for many columns, or else, or if that stalls, by the primal."""
-    if not penalty > 0:
-        raise UsageError(f"the SVM's C is {penalty}; expected a number above 0")
+    check_penalty(penalty)
     if rows.shape[1] > _WIDE:
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)

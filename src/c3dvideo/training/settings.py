@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from c3dvideo.choices import (
+    LARGEST_SEED,
     Balance,
     CopyLayers,
     NetworkName,
@@ -144,6 +145,9 @@ class TrainSettings:
         for name in ("mixup", "cutmix", "colour", "weight_decay", "clip_gradient", "patience", "seed"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"`{name}=` is {getattr(self, name)}; expected 0 or more")
+        for name, largest in (("seed", LARGEST_SEED), ("batch_size", 100_000)):
+            if getattr(self, name) > largest:
+                raise UsageError(f"`{name}=` is {getattr(self, name)}; expected at most {largest}")
         if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise UsageError(
                 f"`crop_area=` is {self.crop_area}; expected two shares of the frame, 0 < least <= largest <= 1"

@@ -8,7 +8,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from c3dvideo.choices import PretrainPrecision, TeacherTargets
+from c3dvideo.choices import LARGEST_SEED, PretrainPrecision, TeacherTargets
 from c3dvideo.errors import UsageError
 
 
@@ -65,7 +65,7 @@ class DistilSettings:
         self._check(self.batch_size >= 4, "batch_size", "4 or more, because each clip is compared with the others")
         for name in ("n_steps", "clips_per_video"):
             self._check(getattr(self, name) >= 1, name, "1 or more")
-        self._check(self.seed >= 0, "seed", "0 or more")
+        self._check(0 <= self.seed <= LARGEST_SEED, "seed", f"0 to {LARGEST_SEED}")
         self._check(self.learning_rate > 0, "learning_rate", "more than 0")
         self._check(self.size % 16 == 0 and 32 <= self.size <= 112, "size", "a multiple of 16 from 32 to 112")
         self._check(0 <= self.generated <= 0.8, "generated", "0 to 0.8: appearance comes from the other clips")

@@ -8,7 +8,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from c3dvideo.choices import PretrainPrecision
+from c3dvideo.choices import LARGEST_SEED, PretrainPrecision
 from c3dvideo.errors import UsageError
 
 NARROW_STAGES = ((16,), (32,), (64, 64), (128, 128), (128, 128))
@@ -68,6 +68,8 @@ class PretrainSettings:
         for name in ("still_steps", "n_steps", "seed"):
             if getattr(self, name) < 0:
                 raise UsageError(f"`{name.removeprefix('n_')}=` is {getattr(self, name)}; expected 0 or more")
+        if self.seed > LARGEST_SEED:
+            raise UsageError(f"`seed=` is {self.seed}; expected at most {LARGEST_SEED}")
         if not self.learning_rate > 0:
             raise UsageError(f"`learning_rate=` is {self.learning_rate}; expected more than 0")
         if self.stages[-1][-1] * 16 % self.fc_width:
