@@ -47,10 +47,13 @@ def note_processes(devices, *rest):
     found = prepare(devices, *rest)
     for device in devices:
         (HERE / f"here-{device._child.pid}").touch()
+    while (HERE / "hold").exists():
+        time.sleep(0.01)
     return found
 
 def slowly(*rest):
-    time.sleep(0.03)
+    # Once a video is stored, the run waits for the test, which may be late on a busy machine.
+    time.sleep(20 if any(HERE.parent.glob("out/**/*.npz")) else 0.03)
     pass_on(*rest)
 
 processes._prepare = note_processes
@@ -85,9 +88,12 @@ def words(weights: Path, videos: Path, out: Path) -> list[str]:
     return ["extract", str(videos), "--out", str(out), "--weights", str(weights), *options]
 
 
-def command(weights: Path, videos: Path, out: Path) -> subprocess.Popen[str]:
+def command(weights: Path, videos: Path, out: Path, *, hold: bool = False) -> subprocess.Popen[str]:
+    """The run in a process of its own, slowed down. hold: it waits for ever once its processes are ready."""
     script = weights.parent / "script" / "run.py"
     script.parent.mkdir()
+    if hold:
+        (script.parent / "hold").touch()
     script.write_text(PATCHES)
     line = [sys.executable, str(script), *words(weights, videos, out)]
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -232,7 +238,7 @@ def test_ctrl_c_ends_all_processes_and_the_next_run_goes_on(videos: Path, tmp_pa
 
 
 def test_processes_end_when_their_parent_is_killed(videos: Path, tmp_path: Path, weights: Path) -> None:
-    run = command(weights, videos, tmp_path / "out")
+    run = command(weights, videos, tmp_path / "out", hold=True)
     here = tmp_path / "script"
     wait_for(lambda: len(list(here.glob("here-*"))) == 2)
     run.kill()
