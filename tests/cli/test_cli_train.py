@@ -45,7 +45,7 @@ def test_split_then_train_then_resume(run: Run, videos: Path) -> None:
 def test_train_on_a_folder_names_what_it_left_out(run: Run, videos: Path) -> None:
     (videos / "a/v_a_g00_c00.mp4").write_bytes(b"")
     code, out, err = run("train", videos, "--group-pattern", r"_g(\d+)_", "--out", "run", "--cache", "none", *TINY)
-    assert code == 3 and "weights in" in out and "1 videos could not be read and were left out" in err
+    assert code == 3 and "weights in" in out and "1 video could not be read, so left out" in err
 
 
 def test_check_writes_what_is_good_and_what_is_not(run: Run, videos: Path, moving_square: Callable[..., Path]) -> None:

@@ -8,6 +8,7 @@ import typer
 from c3dvideo.choices import LARGEST_SEED
 from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note, print_json
+from c3dvideo.counts import count
 
 
 def register(app: typer.Typer) -> None:
@@ -55,5 +56,5 @@ def demo(
     if as_json:
         print_json(asdict(result) | {"page": str(result.page)})
     if result.n_failed:
-        note(f"{result.n_failed} videos failed; they are listed in {out / 'features' / 'failures.jsonl'}")
+        note(f"{count(result.n_failed, 'video')} failed, see {out / 'features' / 'failures.jsonl'}")
         raise typer.Exit(3)

@@ -17,6 +17,7 @@ from c3dvideo.cli.extract_commands import (
 )
 from c3dvideo.cli.needs import exists
 from c3dvideo.cli.output import note, print_json
+from c3dvideo.counts import count
 from c3dvideo.extras import require_extra
 
 if TYPE_CHECKING:
@@ -112,10 +113,10 @@ def _lines(done: "Explanations") -> list[str]:
     lines = [] if done.filters is None else [f"filters: {done.filters}"]
     for video in done.videos:
         lines += [
-            f"{video.name}: {len(video.clips)} clips",
+            f"{video.name}: {count(len(video.clips), 'clip')}",
             *(f"  {kind}: {path}" for kind, path in video.files.items()),
         ]
     for unit in done.units:
-        lines.append(f"{unit.layer} unit {unit.unit}: {len(unit.clips)} clips")
+        lines.append(f"{unit.layer} unit {unit.unit}: {count(len(unit.clips), 'clip')}")
         lines += [f"  {kind}: {path}" for kind, path in unit.files.items()]
     return lines

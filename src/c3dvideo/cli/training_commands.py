@@ -21,6 +21,7 @@ from c3dvideo.cli.dataset_commands import (
 )
 from c3dvideo.cli.output import note, print_json
 from c3dvideo.cli.setting_options import with_settings
+from c3dvideo.counts import count
 from c3dvideo.extras import require_extra
 from c3dvideo.training.settings import PRESETS, TrainSettings
 
@@ -159,7 +160,7 @@ def train(
         _print(result.metrics)
         typer.echo(f"weights in {result.weights}")
     if n_unreadable := len(result.metrics["unreadable"]):
-        note(f"{n_unreadable} videos could not be read and were left out; see metrics.json")
+        note(f"{count(n_unreadable, 'video')} could not be read, so left out; see metrics.json")
         raise typer.Exit(3)
 
 

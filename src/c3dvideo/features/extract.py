@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c3dvideo.choices import Crops, Damaged, EngineName, Pool, PrecisionChoice
+from c3dvideo.counts import count
 from c3dvideo.features.activations import scratch_folder
 from c3dvideo.features.check_stored import StoredCheck
 from c3dvideo.features.decoders import open_decoders
@@ -84,11 +85,12 @@ class ExtractSummary:
     def __str__(self) -> str:
         """What was done, how fast, and where the time went, in three lines."""
         partial = f", {self.n_partial} partial" * bool(self.n_partial)
-        overflows = f"; {self.n_overflows} clips overflowed and were computed again in fp32" * bool(self.n_overflows)
+        overflows = f"; {count(self.n_overflows, 'clip')} overflowed, computed again in fp32" * bool(self.n_overflows)
         several = f" of {len(self.devices)} processes" * (len(self.devices) > 1)
+        done = f"{count(self.n_done, 'video')} done, {self.n_skipped} already there, {self.n_failed} failed{partial}"
         return (
-            f"{self.out}: {self.n_done} videos done, {self.n_skipped} already there, {self.n_failed} failed{partial}\n"
-            f"{self.n_clips} clips in {self.seconds:.1f} s, {self.clips_per_second:.2f} clips/s{overflows}\n"
+            f"{self.out}: {done}\n"
+            f"{count(self.n_clips, 'clip')} in {self.seconds:.1f} s, {self.clips_per_second:.2f} clips/s{overflows}\n"
             f"seconds{several}: {self.timings}"
         )
 

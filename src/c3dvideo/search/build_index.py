@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from c3dvideo import __version__
 from c3dvideo.choices import SearchKind
+from c3dvideo.counts import count
 from c3dvideo.errors import StoreError, UsageError
 from c3dvideo.extras import require_extra
 from c3dvideo.features.convert.pca import fit_pca
@@ -75,10 +76,9 @@ class IndexReport:
     def __str__(self) -> str:
         """What was done, a line each for what it costs to store or to compare less."""
         lines = [
-            f"{self.db}: {self.n_videos} videos, {self.n_clips} clips; {self.n_added} added, {self.n_changed} changed, "
-            f"{self.n_removed} removed, {self.n_unchanged} unchanged, {len(self.failures)} failed"
-            + " (all rows were written again, with new statistics)"
-            * self.rebuilt
+            f"{self.db}: {count(self.n_videos, 'video')}, {count(self.n_clips, 'clip')}; {self.n_added} added, "
+            f"{self.n_changed} changed, {self.n_removed} removed, {self.n_unchanged} unchanged, "
+            f"{len(self.failures)} failed" + " (all rows were written again, with new statistics)" * self.rebuilt
         ]
         if self.pca_recall is not None:
             lines.append(f"{self.dimensions} principal components: recall@10 {self.pca_recall:.3f} of all numbers")
