@@ -567,6 +567,51 @@ def test_formats_of_fixed_pieces_that_end_inside_one(
         read(tmp_path / name)
 
 
+def kept(path: Path) -> list[np.ndarray]:
+    """The frames before the damage."""
+    found = []
+    with open_video(path, damaged="keep") as video, pytest.raises(DecodeError, match="cut short"):
+        for frame in video.frames():
+            found.append(frame.pixels)
+    return found
+
+
+@pytest.mark.parametrize("n_left", [1, 48000, 143_999])
+def test_half_a_dv_frame_is_not_kept(tmp_path: Path, pattern: Pattern, n_left: int) -> None:
+    write_video(tmp_path / "a.dv", [pattern(576, 720, n) for n in range(4)], codec="dvvideo")
+    whole, content = read(tmp_path / "a.dv"), (tmp_path / "a.dv").read_bytes()
+    (tmp_path / "a.dv").write_bytes(content[: 2 * 144_000 + n_left])
+    np.testing.assert_array_equal(kept(tmp_path / "a.dv"), [frame.pixels for frame in whole[:2]])
+
+
+def test_av1_units_that_are_cut_short(tmp_path: Path, pattern: Pattern) -> None:
+    frames = [pattern(48, 64, 5 * n) for n in range(20)]
+    write_video(tmp_path / "a.obu", frames, codec="libsvtav1")
+    whole, content = read(tmp_path / "a.obu"), (tmp_path / "a.obu").read_bytes()
+    for share in (0.6, 0.7, 0.8, 0.9):
+        (tmp_path / "a.obu").write_bytes(content[: int(share * len(content))])
+        with pytest.raises(DecodeError, match="cut short"):
+            read(tmp_path / "a.obu")
+        found = kept(tmp_path / "a.obu")
+        np.testing.assert_array_equal(found, [frame.pixels for frame in whole[: len(found)]])
+
+
+def test_bytes_behind_the_last_transport_packet_do_no_harm(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    write_video(tmp_path / "a.ts", frames, codec="mpeg2video")
+    content = (tmp_path / "a.ts").read_bytes()
+    (tmp_path / "a.ts").write_bytes(content + b"\n")
+    assert len(read(tmp_path / "a.ts")) == 20
+    (tmp_path / "a.ts").write_bytes(content + b"\x47")
+    with pytest.raises(DecodeError, match="its last transport packet has 1 of 188 bytes"):
+        read(tmp_path / "a.ts")
+
+
+def test_bare_dirac_frames_are_timed_by_their_rate(tmp_path: Path, pattern: Pattern) -> None:
+    frames = [pattern(144, 176, n) for n in range(20)]
+    write_video(tmp_path / "a.drc", frames, codec="vc2", container_format="dirac", codec_options={"b": "600M"})
+    assert [frame.seconds for frame in read(tmp_path / "a.drc")] == pytest.approx([n / 25 for n in range(20)])
+
+
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video", "libx265"])
 @pytest.mark.parametrize("bf", ["0", "2"])
 def test_joined_transport_streams(tmp_path: Path, frames: list[np.ndarray], codec: str, bf: str) -> None:

@@ -41,6 +41,7 @@ from c3dvideo.video.frame_folder import MAX_PIXELS, too_large
 from c3dvideo.video.timestamps import Clock
 
 _LIMITS = {"max_pixels": str(MAX_PIXELS)}
+_AVFMT_NOTIMESTAMPS = 0x0080  # FFmpeg's flag of formats without time stamps
 _AVFMT_TS_DISCONT = 0x0200  # FFmpeg's flag of formats whose time stamps may jump
 
 
@@ -64,6 +65,11 @@ class OpenStream:
     states_length: bool
     problem: DecodeError | None
     file: "_ObjectFile | None" = None
+
+    @property
+    def states_times(self) -> bool:
+        """Whether the format has time stamps."""
+        return not self.container.format.flags & _AVFMT_NOTIMESTAMPS
 
 
 def open_file(path: Location, damaged: Damaged) -> OpenStream:
@@ -292,7 +298,9 @@ def _frames_per_second(stream: Any) -> Fraction | None:
 
 def decoded_frames(opened: OpenStream, clock: Clock) -> Iterator[Any]:
     """The frames as FFmpeg gives them. Raises DecodeError at damage; a live stream leaves out what is damaged."""
-    inspector = Inspector(opened.container.format.name, opened.path, may_begin_anywhere=opened.joins)
+    inspector = Inspector(
+        opened.container.format.name, opened.path, may_begin_anywhere=opened.joins, n_bytes=_n_bytes(opened)
+    )
     packets = _Packets(opened)
     while True:
         frames: list[Any] = []
@@ -317,6 +325,14 @@ def decoded_frames(opened: OpenStream, clock: Clock) -> Iterator[Any]:
         opened.file.check()
     if not opened.is_live:
         inspector.check_end(log)
+
+
+def _n_bytes(opened: OpenStream) -> int | None:
+    """The size of what is read; None where a server does not state it."""
+    if opened.is_live:
+        return None
+    n_bytes = opened.container.size if opened.path is None else opened.path.stat().st_size
+    return n_bytes if n_bytes > 0 else None
 
 
 class _Packets:

@@ -26,10 +26,12 @@ _HARMLESS = re.compile(
 )
 # What a demuxer may log while it opens a file counts only if it is about the content, because headers are often odd.
 _ABOUT_CONTENT = re.compile(
-    r"prematurely|mismatch|truncat|partial file|corrupt|damaged|invalid|exceed|unknown stream", re.IGNORECASE
+    r"prematurely|mismatch|truncat|partial file|corrupt|damaged|invalid|exceed|unknown stream|failed to get packet",
+    re.IGNORECASE,
 )
-_CUT_SHORT = re.compile(r"prematurely|truncat|partial file", re.IGNORECASE)
+_CUT_SHORT = re.compile(r"prematurely|truncat|partial file|failed to get packet", re.IGNORECASE)
 
+_INCOMPLETE = "the last frame is incomplete"
 _KEEP = "; keep the clips before the damage with `damaged='keep'`, or "
 
 LogLine = tuple[int, str, str]
@@ -52,11 +54,15 @@ class Inspector:
     """Lets the good frames of one stream pass and raises DecodeError at the first sign of damage.
 
     path: the file, or None for what a server sends.
+    n_bytes: the size of both; None where it is not known.
     may_begin_anywhere: the format is that of broadcasts, whose recordings begin and are joined at any packet.
     """
 
-    def __init__(self, demuxer: str, path: Location | None, *, may_begin_anywhere: bool) -> None:
-        self._demuxer = demuxer
+    def __init__(
+        self, demuxer: str, path: Location | None, *, may_begin_anywhere: bool, n_bytes: int | None = None
+    ) -> None:
+        # These hold nothing but frames, and FFmpeg passes over the rest of one, or fills it up.
+        self._n_bytes = n_bytes if demuxer in ("yuv4mpegpipe", "dv") else None
         self._path = path
         self._began = not may_begin_anywhere
         self._start: int | None = None
@@ -83,6 +89,8 @@ class Inspector:
             frames = self._decide(packet, frames)
         if packet.pos is not None and packet.size:
             self._end = packet.pos + packet.size
+            if self._n_bytes is not None and self._end > self._n_bytes:
+                raise self.error(_INCOMPLETE)
         for frame in frames:
             if frame.is_corrupt:
                 raise self.error("parts of a frame are missing")
@@ -122,10 +130,8 @@ class Inspector:
         reason = _complaint(log)
         if reason is not None:
             raise self.error(reason)
-        # These hold nothing but frames, and FFmpeg passes over the rest of one, or fills it up.
-        only_frames = self._path is not None and self._demuxer in ("yuv4mpegpipe", "dv")
-        if only_frames and self._path.stat().st_size != self._end:  # type: ignore[union-attr]
-            raise self.error("the last frame is incomplete")
+        if self._n_bytes is not None and self._n_bytes != self._end:
+            raise self.error(_INCOMPLETE)
 
     def error(self, reason: str) -> DecodeError:
         """The error for damage after the frames that have passed."""
@@ -137,7 +143,9 @@ def problem_on_opening(log: Sequence[LogLine], demuxer: str, *, is_file: bool) -
 
     Opening reads ahead, and a demuxer reports only once what it meets there. What decoders report comes again.
     """
-    reason = _complaint([line for line in log if line[1] == demuxer and _ABOUT_CONTENT.search(line[2])])
+    # Some demuxers log under a longer name ("AV1 Annex B/low overhead OBU demuxer").
+    said = [text for text in log if text[1] == demuxer or text[1].endswith(" demuxer")]
+    reason = _complaint([line for line in said if _ABOUT_CONTENT.search(line[2])])
     was_cut = any("prematurely" in text for _, _, text in log)
     if reason is not None and not is_file and demuxer.startswith("mov") and "partial file" in reason and not was_cut:
         # FFmpeg met the index at the end of the file and could not go back: the connection only moves forwards.
@@ -193,13 +201,16 @@ def check_size(path: Location) -> None:
         if head.startswith(b"OggS"):
             file.seek(max(0, size - 2 * _LARGEST_OGG_PAGE))
             expected = size + _bytes_missing_from_page(file.read())
+        packet = _transport_packet_size(head)
+        rest = 0 if packet is None else size % packet
+        file.seek(size - rest)
+        # Bytes behind the last packet that are no packet do no harm. Of 192 bytes, a time stamp comes first.
+        is_packet = rest > 0 and file.read(rest)[4 if packet == 192 else 0 :][:1] in (b"\x47", b"")
     if expected is not None and size < expected:
         raise DecodeError(f"the file was cut short: it has {size} of {expected} bytes; fetch or record it again")
-    packet = _transport_packet_size(head)
-    if packet is not None and size % packet:
+    if is_packet:
         raise DecodeError(
-            f"the file was cut short: its last transport packet has {size % packet} of {packet} bytes; "
-            "fetch or record it again"
+            f"the file was cut short: its last transport packet has {rest} of {packet} bytes; fetch or record it again"
         )
 
 

@@ -188,6 +188,7 @@ def _stream_frames(source: str, opened: OpenStream, channel_order: ChannelOrder)
         time_base=opened.stream.time_base,
         in_decoding_order=opened.container.format.name == "avi",
         joins=opened.joins,
+        states_times=opened.states_times,
     )
     frame_of = frame_maker(source, channel_order)
     for index, decoded in enumerate(decoded_frames(opened, clock)):

@@ -6,12 +6,13 @@
         for frame in packet.decode():
             clock.seconds(frame, reorder_depth=stream.codec_context.reorder_depth)
 
-Most files state the presentation time of every frame, and those times are taken as they are. Four kinds of files do
+Most files state the presentation time of every frame, and those times are taken as they are. Five kinds of files do
 not, and FFmpeg passes their times on:
 
 - AVI stores frames in decoding order and no times, so a frame's time is its place in that order.
 - An AVI stream that was copied into MP4, MOV or MXF carries those places as if they were presentation times.
 - Joined recordings (`cat a.mpg b.mpg`) start over, or jump, where the second one begins.
+- A file of bare frames (Dirac) has no times, and FFmpeg makes up some that contradict the rate; its frames are counted.
 - Some frames have no time (negative times in Matroska) or the time of the frame before.
 """
 
@@ -23,6 +24,7 @@ from av.video.frame import PictureType
 
 DEFAULT_FPS = Fraction(25)  # what FFmpeg assumes for a stream that states no rate
 LONGEST_GAP_SECONDS = 10  # FFmpeg's own limit (dts_delta_threshold), beyond which a gap is taken for a join
+MOST_TIMES_OFF = 100  # beyond which FFmpeg has counted frames in ticks of another length
 LONGEST_STEP_BACK_FRAMES = 16  # beyond which the recording starts over; H.264 holds back 16 frames at most
 
 
@@ -34,15 +36,27 @@ class Clock:
     in_decoding_order: the container has no presentation times (AVI), so the decoding times count.
     joins: the container may be joined from recordings of different start times (AVFMT_TS_DISCONT), so a gap of more
         than LONGEST_GAP_SECONDS is the place of a join and is closed.
+    states_times: False for a format without times (AVFMT_NOTIMESTAMPS). Once two frames of it are more than a hundred
+        times closer or further than the rate says, frames are counted.
     """
 
-    def __init__(self, *, fps: Fraction | None, time_base: Fraction, in_decoding_order: bool, joins: bool) -> None:
+    def __init__(
+        self,
+        *,
+        fps: Fraction | None,
+        time_base: Fraction,
+        in_decoding_order: bool,
+        joins: bool,
+        states_times: bool = True,
+    ) -> None:
         self._numerator, self._denominator = time_base.numerator, time_base.denominator
         frame_ticks = 1 / ((fps or DEFAULT_FPS) * time_base)
         # Integers where that is possible: a sum of fractions takes ten times as long.
         self._frame_ticks = int(frame_ticks) if frame_ticks.denominator == 1 else frame_ticks
         self._longest_gap = LONGEST_GAP_SECONDS / time_base if joins else None
         self._in_decoding_order = in_decoding_order
+        self._states_times = states_times
+        self._counts = False
         # Presentation times of packets without a frame yet, as long as they rise from packet to packet.
         self._waiting: deque[int] | None = None if in_decoding_order else deque()
         self._newest: int | None = None
@@ -70,7 +84,8 @@ class Clock:
         if self._waiting is not None:
             self._watch(frame, self._waiting, reorder_depth)
         ticks = self._from_dts(frame.dts, reorder_depth) if self._in_decoding_order else frame.pts
-        self._last = self._place(ticks)
+        self._counts = self._counts or (not self._states_times and self._is_absurd(ticks))
+        self._last = self._following() if self._counts else self._place(ticks)
         self._previous = frame.dts
         return float(self._last * self._numerator / self._denominator)
 
@@ -84,6 +99,13 @@ class Clock:
                 self._origin = None if previous is None or self._last is None else previous - self._last
                 self._in_decoding_order, self._waiting = True, None
                 return
+
+    def _is_absurd(self, ticks: int | Fraction | None) -> bool:
+        """Whether a time stamp contradicts the rate of frames by far."""
+        if ticks is None or self._origin is None or self._last is None:
+            return False
+        step = abs(Fraction(ticks - self._origin - self._last))
+        return 0 < step * MOST_TIMES_OFF < self._frame_ticks or step > self._frame_ticks * MOST_TIMES_OFF
 
     def _from_dts(self, dts: int | None, reorder_depth: int) -> int | Fraction | None:
         """The presentation time of the frame that comes out when the packet of decoding time `dts` goes in."""
