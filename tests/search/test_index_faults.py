@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from c3dvideo.errors import StoreError
 from c3dvideo.features.store import feature_path, list_features, read_features
 from c3dvideo.search.build_index import build_index
 from c3dvideo.search.index import Index
+from c3dvideo.search.index_tables import database
 from c3dvideo.search.query import search
 
 Folder = Callable[..., Path]
@@ -191,3 +194,45 @@ def test_two_writers_in_object_storage_leave_one_row_per_video(bucket: str, feat
     assert (index.n_videos, index.n_clips, len(index.clips())) == (4, 12, 12)
     np.testing.assert_allclose(index.clips().vectors.sum(axis=1), sums(features), atol=2e-3)
     assert index.video_rows.count_rows() == 4
+
+
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_a_damaged_index_is_to_be_made_again(
+    tmp_path: Path, features: Path, feature_folder: Folder, left: float
+) -> None:
+    build_index(features, tmp_path / "db")
+    feature_folder(features, {"b.mp4": clips(20, 4)})
+    build_index(features, tmp_path / "db")  # which deletes rows
+    files = {"_deletions": 0, "_versions": 0, "data": 0}
+    for path in sorted((tmp_path / "db").rglob("*")):
+        if path.parent.name not in files:
+            continue
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(left * len(whole))])
+        try:
+            search(Index.open(tmp_path / "db"), "a.mp4")
+        except StoreError as error:
+            files[path.parent.name] += 1
+            assert "db is damaged (" in str(error)
+            assert "make it again from the features with `c3dvideo index FEATURES --db" in str(error)
+        path.write_bytes(whole)
+    assert all(files.values()), files
+
+
+def test_a_full_disk_while_indexing_is_said_in_the_usual_words(tmp_path: Path) -> None:
+    full = "LanceError(IO): Generic LocalFileSystem error: No space left on device (os error 28), /root/x"
+    words = r"db could not be written: the disk is full .*free some space"
+    with pytest.raises(StoreError, match=words), database(tmp_path / "db"):
+        raise RuntimeError(full)
+    taken = r"db could not be used: LanceError\(Commit\): Commit conflict for version 3$"
+    with pytest.raises(StoreError, match=taken), database(tmp_path / "db"):
+        raise OSError("LanceError(Commit): Commit conflict for version 3, /root/y")
+
+
+def test_a_file_that_lance_could_not_finish_on_a_full_disk_names_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    words = r"is damaged \(LanceError.*\), and its disk is full; free some space, then delete it and make it again"
+    with pytest.raises(StoreError, match=words), database(tmp_path):
+        raise RuntimeError("LanceError(IO): Generic memory error: Invalid range 0..3236 for object of size 1500 bytes")

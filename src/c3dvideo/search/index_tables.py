@@ -4,7 +4,11 @@ with database("my.db"):
     table = open_about(connect("my.db"))
 """
 
+import errno
 import json
+import os
+import re
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,9 +18,13 @@ from typing import Any
 import numpy as np
 
 from c3dvideo.errors import StoreError
+from c3dvideo.files import writing
 from c3dvideo.probing.descriptors import Array
 from c3dvideo.search.vector_space import VectorSpace, unpack_space
 
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# What Lance reports of a whole database: of two writers at once, and of the system, except that a file is missing.
+_NO_DAMAGE = re.compile(r"conflict|os error (?!2\b)", re.IGNORECASE)
 FORMAT = 1
 ABOUT = "about"
 # How many partitions of an approximate index are searched, and how many candidates are then compared exactly.
@@ -67,13 +75,33 @@ def table_names(connection: Any) -> list[str]:
 
 @contextmanager
 def database(db: str | Path) -> Iterator[None]:
-    """Raise what LanceDB raises in the block as StoreError."""
+    """Raise what LanceDB raises in the block as StoreError: a full disk, damage, and all else by its own words."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as cause:
+        if found := re.search(r"os error (\d+)", str(cause)):
+            number = int(found[1])
+            if number in _CANNOT_WRITE:
+                with writing(Path(db)):
+                    raise OSError(number, os.strerror(number)) from cause
         # Lance appends the place in its own source and, on the next lines, a trace.
-        reason = str(cause).split(", /root/")[0].splitlines()[0][:300] if str(cause) else type(cause).__name__
+        reason = re.split(r", /(?:root|rustc)/", str(cause))[0].splitlines()[0][:300] if str(cause) else ""
+        reason = reason or type(cause).__name__
+        if is_local(db) and "LanceError" in reason and not _NO_DAMAGE.search(reason):
+            raise StoreError(
+                f"the index {db} is damaged ({reason}){_full_disk(db)} delete it and make it again from the features "
+                f"with `c3dvideo index FEATURES --db {db}`, or choose another `db=`"
+            ) from cause
         raise StoreError(f"the database {db} could not be used: {reason}") from cause
+
+
+def _full_disk(db: str | Path) -> str:
+    """What to do first: Lance may leave a file cut short on a full disk without reporting it."""
+    try:
+        full = shutil.disk_usage(db).free < 1 << 20
+    except OSError:
+        full = False
+    return ", and its disk is full; free some space, then" if full else ";"
 
 
 def foreign(db: str | Path, reason: str) -> StoreError:
