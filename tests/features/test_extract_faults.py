@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 
 from c3dvideo import C3D
-from c3dvideo.errors import UsageError
+from c3dvideo.errors import DecodeError, UsageError
 from c3dvideo.features.extract import ExtractSummary, extract
 from c3dvideo.features.failures import read_failures
 from c3dvideo.features.folder_run import PARTIAL
 from c3dvideo.features.shards import parse_shard, take_shard
 from c3dvideo.features.store import list_features, read_features
+from c3dvideo.features.url_state import url_state
 from c3dvideo.network.folder import save_folder
 from c3dvideo.video.clips import ClipPlan
 from c3dvideo.video.sources import Source
@@ -149,6 +150,22 @@ def test_a_fault_of_the_server_costs_no_stored_features(
     assert expected[fault] in failure.message
     if fault == "down":
         server.__init__()  # type: ignore[misc]  # for the fixture to close
+
+
+def test_addresses_are_sent_as_browsers_send_them(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["Fu%C3%9Fball%201.mkv"] = b"content"
+    assert url_state(server.url("Fußball 1.mkv"), seconds=5) is not None
+    for fragment, reason in (("", "HTTP 404"), ("#access_token=secret", "HTTP 404")):
+        with pytest.raises(DecodeError, match=reason) as caught:
+            url_state(server.url("b.mkv") + fragment, seconds=5)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(DecodeError, match=r"cannot be reached \(connection refused\)"):
+        url_state("http://127.0.0.1:1/a.mp4", seconds=5)
+    handler: Any = server.server.RequestHandlerClass
+    monkeypatch.setattr(handler, "do_GET", handler.do_HEAD)
+    server.head_code, server.headers, server.files["loop"] = 302, {"Location": "/loop"}, b""
+    with pytest.raises(DecodeError, match=r"redirects lead nowhere"):
+        url_state(server.url("loop"), seconds=5)
 
 
 @pytest.mark.parametrize(("code", "headers"), [(405, {"ETag": '"one"'}), (200, {})])

@@ -151,6 +151,8 @@ def test_a_plan_of_nothing_is_refused(tmp_path: Path, tiny_network: C3D) -> None
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="none of the first 1 videos gives a clip"):
         plan.make_plan([tmp_path / "bad.mp4"], weights=tiny_network, workers=1)
+    with pytest.raises(UsageError, match=r"the first 1 videos gives a clip \(the first: .*cannot be reached"):
+        plan.make_plan(["http://127.0.0.1:1/a.mp4"], weights=tiny_network, workers=1)
 
 
 def test_the_command_prints_the_plan_or_json(videos: Path, tiny_network: C3D, tmp_path: Path) -> None:

@@ -824,6 +824,8 @@ def test_colours_that_ffmpeg_cannot_convert(tmp_path: Path, frames: list[np.ndar
 
 # Servers
 
+FAST_START = {"movflags": "faststart"}
+
 
 @contextmanager
 def serving(respond: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
@@ -870,6 +872,58 @@ def test_an_answer_that_is_cut_short_is_an_error(tmp_path: Path, frames: list[np
         pytest.raises(DecodeError, match=r"damaged, or its transfer was cut short: .*fetch it again"),
     ):
         read(f"{root}/{name}")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.6])
+def test_a_connection_that_is_closed_early_is_no_fault_of_a_disk(
+    tmp_path: Path, pattern: Pattern, share: float
+) -> None:
+    write_video(tmp_path / "a.mp4", [pattern(48, 64, 5 * n) for n in range(20)], container_options=FAST_START)
+    content = (tmp_path / "a.mp4").read_bytes()
+    part = content[: int(share * len(content))]
+    with (
+        serving(lambda handler: answer(handler, part, stated=len(content))) as root,
+        pytest.raises(DecodeError, match=r"prematurely|transfer was cut short") as caught,
+    ):
+        read(f"{root}/a.mp4")
+    assert "disk" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.6])
+def test_a_server_that_stops_half_way_is_named(tmp_path: Path, pattern: Pattern, share: float) -> None:
+    write_video(tmp_path / "a.mp4", [pattern(48, 64, 5 * n) for n in range(20)], container_options=FAST_START)
+    content = (tmp_path / "a.mp4").read_bytes()
+    part = content[: int(share * len(content))]
+    with (
+        serving(lambda handler: answer(handler, part, stated=len(content), pause=2)) as root,
+        pytest.raises(DecodeError, match=r"no data came for 0.3 seconds"),
+    ):
+        read(f"{root}/a.mp4", stall_seconds=0.3)
+
+
+def test_redirects_in_a_circle_are_a_fault_of_the_server() -> None:
+    def respond(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", handler.path)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serving(respond) as root, pytest.raises(DecodeError, match="the server") as caught:
+        read(f"{root}/a.mp4")
+    assert "disk" not in str(caught.value)
+
+
+def test_letters_beyond_ascii_and_spaces_in_an_address_are_encoded(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    write_video(tmp_path / "a.mkv", frames)
+    paths = []
+
+    def respond(handler: http.server.BaseHTTPRequestHandler) -> None:
+        paths.append(handler.path)
+        answer(handler, (tmp_path / "a.mkv").read_bytes())
+
+    with serving(respond) as root:
+        assert len(read(f"{root}/Fußball 1%20.mkv?q=ü")) == 20
+    assert set(paths) == {"/Fu%C3%9Fball%201%20.mkv?q=%C3%BC"}
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts"])

@@ -24,7 +24,7 @@ from c3dvideo.features.activations import FailedVideo, VideoActivations
 from c3dvideo.features.check_stored import Identify
 from c3dvideo.features.decoder_process import Filled
 from c3dvideo.features.decoders import open_decoders
-from c3dvideo.features.decoding import Begun, End
+from c3dvideo.features.decoding import Begun, End, Failed
 from c3dvideo.features.extractor import Extractor
 from c3dvideo.features.pipeline import compute
 from c3dvideo.features.simulation import Load, Machine, Rates
@@ -131,6 +131,7 @@ def _decode(extractor: Extractor, sources: Sequence[Source], *, seconds: float) 
     settings = extractor.decode_settings(Identify(extractor.stall_seconds))
     n_kept = extractor.engine.batch_clips
     n_videos, n_clips, used = 0, 0, _seconds_of_children()
+    failures: list[str] = []
     started = ended = time.perf_counter()
     first = 0.0
     with open_decoders(
@@ -150,10 +151,13 @@ def _decode(extractor: Extractor, sources: Sequence[Source], *, seconds: float) 
             elif isinstance(content, End):
                 loads.append(Load(content.n_frames, n_clips))
                 ended = time.perf_counter()
+            elif isinstance(content, Failed):
+                failures.append(content.message)
     if not loads or not clips:
+        reason = f" (the first: {failures[0]})" if failures else ""
         raise UsageError(
-            f"none of the first {n_videos} videos gives a clip; `c3dvideo dataset check` or `c3dvideo extract` "
-            "shows the reason for each"
+            f"none of the first {max(n_videos, len(failures))} videos gives a clip{reason}; "
+            "`c3dvideo dataset check` or `c3dvideo extract` shows the reason for each"
         )
     n_frames = sum(load.n_frames for load in loads)
     frames = timings.decode + timings.preprocess

@@ -15,7 +15,7 @@ from c3dvideo import __version__
 from c3dvideo.errors import DecodeError
 from c3dvideo.files import os_reason
 from c3dvideo.storage import ObjectPath, is_object
-from c3dvideo.video.access import shown
+from c3dvideo.video.access import encoded, shown
 
 _PROTOCOLS = ("http://", "https://")
 
@@ -42,11 +42,15 @@ def url_state(url: str, *, seconds: float) -> dict[str, Any] | None:
             raise DecodeError(
                 f"{shown(url)}: the server does not have it (HTTP {error.code}); check the address"
             ) from error
+        if 300 <= error.code < 400:
+            raise DecodeError(f"{shown(url)}: the server's redirects lead nowhere (HTTP {error.code})") from error
         return None  # some servers refuse HEAD and serve the file all the same
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         if isinstance(error, ValueError | http.client.InvalidURL):  # whose text repeats parts of the address
             reason = "it is no address"
+        elif isinstance(reason, OSError):
+            reason = os_reason(reason)
         raise DecodeError(f"{shown(url)}: the server cannot be reached ({reason}); try again when it can be") from error
     state = {
         "etag": headers.get("ETag"),
@@ -67,7 +71,7 @@ def _object_state(url: str) -> dict[str, Any]:
 
 def _question(url: str) -> urllib.request.Request:
     """A HEAD request; a user and a password in the address become the header that servers expect."""
-    parts = urlsplit(url)
+    parts = urlsplit(encoded(url))
     user, _, host = parts.netloc.rpartition("@")
     headers = {"User-Agent": f"c3dvideo/{__version__}"}
     if user:

@@ -10,6 +10,8 @@ the same for users.
 
 import errno
 import re
+from contextlib import suppress
+from urllib.parse import quote
 
 from c3dvideo.errors import DecodeError
 from c3dvideo.storage import SCHEMES, Location, is_object
@@ -49,6 +51,7 @@ _PARAMETER = re.compile(r"([?&;])([^&;=#/]*)(=?)([^&;#]*)")
 _SCHEMES = "|".join((*FILE_PROTOCOLS, *LIVE_PROTOCOLS, *SCHEMES))
 # One slash where an address went through `Path`; each address ends where the next one begins.
 _ADDRESS = re.compile(rf"(?:\b[a-z][a-z0-9+.-]*://|\b(?:{_SCHEMES}):/)(?:(?![a-z][a-z0-9+.-]*://)\S)*", re.IGNORECASE)
+_SENT = "!#$%&'()*+,/:;=?@[]~"  # what stands in an address as it is
 _BEHIND = re.compile(r"[\"'`;:,.)\]}>]*$")
 
 
@@ -108,6 +111,22 @@ def without_user(rest: str) -> str:
     """
     found = re.match(r"[^/?#]*@|(?!\[)[^/?#@]*:(?!\d*(?:[/?#]|$)).*@", rest)
     return rest if found is None else rest[found.end() :]
+
+
+def encoded(url: str) -> str:
+    """An http address as it is sent: spaces and letters beyond ASCII in their percent encoding, as browsers do.
+
+    >>> encoded("http://münchen.example/Fußball 1%20.mp4?q=ü")
+    'http://xn--mnchen-3ya.example/Fu%C3%9Fball%201%20.mp4?q=%C3%BC'
+    """
+    if (url.isascii() and " " not in url) or _protocol(url) not in ("http", "https"):
+        return url
+    host, rest = re.fullmatch(r"(\w+://[^/?#]*)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
+    with suppress(UnicodeError):  # no name of a host: the reason comes from who looks it up
+        scheme, _, name = host.partition("://")
+        user, sign, name = name.rpartition("@")
+        host = f"{scheme}://{quote(user, safe=_SENT)}{sign}{name if name.isascii() else name.encode('idna').decode()}"
+    return host + quote(rest, safe=_SENT, errors="surrogateescape")
 
 
 def is_url(path: str) -> bool:

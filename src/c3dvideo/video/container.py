@@ -7,6 +7,7 @@
 "Container" is FFmpeg's word for a file format that holds streams, such as MP4.
 """
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import av
@@ -25,12 +27,13 @@ from c3dvideo.choices import Damaged
 from c3dvideo.errors import DecodeError
 from c3dvideo.files import os_reason
 from c3dvideo.storage import Location, ObjectPath
-from c3dvideo.video.access import check_kind, check_url, is_live, open_options, shown
+from c3dvideo.video.access import check_kind, check_url, encoded, is_live, open_options, shown
 from c3dvideo.video.damage import (
     Inspector,
     LogLine,
     check_index,
     check_size,
+    cut_transfer,
     ended_without_length,
     error_detection,
     hint,
@@ -51,6 +54,7 @@ class OpenStream:
 
     joins: the format allows that recordings are joined, and so that one begins anywhere (AVFMT_TS_DISCONT).
     states_length: False for a server that ends a file by closing the connection.
+    connection: what was wrong with the connection to a server when FFmpeg had opened it, if anything was.
     problem: damage that showed on opening, raised after the last frame.
     file: what FFmpeg reads, when it is an object of a store.
     """
@@ -65,6 +69,7 @@ class OpenStream:
     states_length: bool
     problem: DecodeError | None
     file: "_ObjectFile | None" = None
+    connection: str | None = None
 
     @property
     def states_times(self) -> bool:
@@ -120,10 +125,11 @@ def open_url(
     if file is None:
         check_url(url)
     _listen_to_ffmpeg()
+    started = time.monotonic()
     try:
         with Capture() as log:
             container = av.open(
-                url if file is None else file,
+                encoded(url) if file is None else file,
                 metadata_errors="replace",
                 options=_LIMITS,
                 container_options=open_options(url),
@@ -133,8 +139,10 @@ def open_url(
         if file is not None:
             file.check()
         explanation = "" if path is None else hint(path)
+        connection = None if path is not None else _connection_problem(log, started, stall_seconds)
+        reason = connection or _reason(error, stall_seconds, path)
         cause = error if shown(url) == url else _without_address(error)
-        raise DecodeError(f"FFmpeg cannot read it as a video: {_reason(error, stall_seconds)}{explanation}") from cause
+        raise DecodeError(f"FFmpeg cannot read it as a video: {reason}{explanation}") from cause
     try:
         live = path is None and (live or is_live(url, container.format.name))
         problem = None if live else problem_on_opening(log, container.format.name, is_file=path is not None)
@@ -160,6 +168,7 @@ def open_url(
         states_length=not ended_without_length(log),
         problem=problem,
         file=file,
+        connection=_connection_problem(log, started, stall_seconds) if path is None else None,
     )
 
 
@@ -205,7 +214,7 @@ def open_device(device: str, device_format: str, *, stall_seconds: float | None 
         with Capture():
             container = av.open(device, format=device_format, options=_LIMITS, timeout=stall_seconds)
     except (FFmpegError, OSError) as error:
-        raise DecodeError(f"the camera cannot be opened: {_reason(error, stall_seconds)}") from error
+        raise DecodeError(f"the camera cannot be opened: {_reason(error, stall_seconds, Path(device))}") from error
     try:
         stream = _choose_stream(container)
     except DecodeError:
@@ -261,12 +270,26 @@ def _listen_to_ffmpeg() -> None:
     av.logging.set_skip_repeated(False)
 
 
-def _reason(error: FFmpegError | OSError, stall_seconds: float | None) -> str:
+def _reason(
+    error: FFmpegError | OSError, stall_seconds: float | None, path: Location | None, cut: str | None = None
+) -> str:
+    """Why reading failed. cut: what the log says of a connection that a server closed."""
     if isinstance(error, ExitError):
         return _no_data(stall_seconds)
+    if cut is not None:
+        return cut
+    if path is None and error.errno == errno.EIO:  # not of this machine's disk
+        return "the server closed the connection, redirects in a circle or answers with something else"
     if isinstance(error, OSError) and error.errno:
         return os_reason(error)
     return str(error.strerror or error)
+
+
+def _connection_problem(log: list[LogLine], started: float, stall_seconds: float | None) -> str | None:
+    """Why opening may have got a part only: a stall in the middle of a header or packet looks like a damaged one."""
+    if stall_seconds is not None and time.monotonic() - started > stall_seconds:
+        return _no_data(stall_seconds)
+    return cut_transfer(log)
 
 
 def _no_data(seconds: float | None) -> str:
@@ -299,7 +322,11 @@ def _frames_per_second(stream: Any) -> Fraction | None:
 def decoded_frames(opened: OpenStream, clock: Clock) -> Iterator[Any]:
     """The frames as FFmpeg gives them. Raises DecodeError at damage; a live stream leaves out what is damaged."""
     inspector = Inspector(
-        opened.container.format.name, opened.path, may_begin_anywhere=opened.joins, n_bytes=_n_bytes(opened)
+        opened.container.format.name,
+        opened.path,
+        may_begin_anywhere=opened.joins,
+        n_bytes=_n_bytes(opened),
+        connection=opened.connection,
     )
     packets = _Packets(opened)
     while True:
@@ -311,7 +338,7 @@ def decoded_frames(opened: OpenStream, clock: Clock) -> Iterator[Any]:
             except (FFmpegError, OSError) as error:
                 if opened.file is not None:
                     opened.file.check()
-                raise inspector.error(_reason(error, opened.stall_seconds)) from error
+                raise inspector.error(_reason(error, opened.stall_seconds, opened.path, cut_transfer(log))) from error
             # Of a file that is cut short, the decoder may hold a later frame than the next one, so it stays there.
             if packet is None or (opened.problem is not None and not packet.size):
                 break
@@ -349,7 +376,9 @@ class _Packets:
         started = time.monotonic()
         try:
             packet = next(self._packets, None)
-        except FFmpegError:
+        except FFmpegError as error:
+            if self._stall_seconds is not None and time.monotonic() - started > self._stall_seconds:
+                raise TimeoutError(_no_data(self._stall_seconds)) from error
             if self._states_length and not ended_without_length(log):
                 raise
             packet = av.Packet()

@@ -55,15 +55,23 @@ class Inspector:
 
     path: the file, or None for what a server sends.
     n_bytes: the size of both; None where it is not known.
+    connection: what was wrong with the connection to a server on opening, for the error.
     may_begin_anywhere: the format is that of broadcasts, whose recordings begin and are joined at any packet.
     """
 
     def __init__(
-        self, demuxer: str, path: Location | None, *, may_begin_anywhere: bool, n_bytes: int | None = None
+        self,
+        demuxer: str,
+        path: Location | None,
+        *,
+        may_begin_anywhere: bool,
+        n_bytes: int | None = None,
+        connection: str | None = None,
     ) -> None:
         # These hold nothing but frames, and FFmpeg passes over the rest of one, or fills it up.
         self._n_bytes = n_bytes if demuxer in ("yuv4mpegpipe", "dv") else None
         self._path = path
+        self._connection = connection
         self._began = not may_begin_anywhere
         self._start: int | None = None
         self._n_frames = 0
@@ -135,6 +143,7 @@ class Inspector:
 
     def error(self, reason: str) -> DecodeError:
         """The error for damage after the frames that have passed."""
+        reason = reason if self._connection is None else f"{self._connection}; {reason}"
         return _damaged(f"FFmpeg stumbles after {self._n_frames} good frames", reason, is_file=self._path is not None)
 
 
@@ -188,6 +197,12 @@ def without_advice(problem: DecodeError) -> str:
 def ended_without_length(log: Sequence[LogLine]) -> bool:
     """Whether a server that had not stated a length closed the connection, which is how it ends a file."""
     return any(f"should be {2**64 - 1}" in text for _, _, text in log)
+
+
+def cut_transfer(log: Sequence[LogLine]) -> str | None:
+    """What FFmpeg says of a server that closed the connection before the length that it had stated, if one did."""
+    reason = _complaint([line for line in log if "prematurely" in line[2]])
+    return None if reason is None else f"the server closed the connection early: {reason}"
 
 
 def check_size(path: Location) -> None:
