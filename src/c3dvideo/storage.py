@@ -223,16 +223,23 @@ def location(path: str | Path | ObjectPath) -> Location:
     match = _ADDRESS.fullmatch(str(path))
     if match is None:
         return Path(path)
+    refuse_key(str(path))
     bucket, _, key = match[2].partition("/")
-    if "@" in bucket or ":" in bucket:
-        raise UsageError(
-            f"the {match[1]}:// address contains a key or password; leave it out, and give it in the environment "
-            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) or in the files of the provider's own tools"
-        )
     if not bucket:
         raise UsageError(f"{match[1]}:// names no bucket; expected {match[1]}://BUCKET/FOLDER")
     require_extra("cloud")
     return ObjectPath(match[1], bucket, "/".join(part for part in key.split("/") if part))
+
+
+def refuse_key(path: str) -> None:
+    """Raises UsageError for the address of an object that contains a key or password."""
+    match = _ADDRESS.fullmatch(path)
+    bucket = "" if match is None else match[2].partition("/")[0]
+    if match is not None and ("@" in bucket or ":" in bucket):
+        raise UsageError(
+            f"the {match[1]}:// address contains a key or password; leave it out, and give it in the environment "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) or in the files of the provider's own tools"
+        )
 
 
 def is_object(path: str | Path | ObjectPath) -> bool:

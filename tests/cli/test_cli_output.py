@@ -106,6 +106,12 @@ def test_no_message_repeats_a_password(run: Run, words: str) -> None:
     assert SECRET not in out + err
 
 
+def test_a_database_with_a_key_in_its_address_is_refused(run: Run) -> None:
+    pytest.importorskip("lancedb")
+    code, _, err = run("search", "a", "--db", f"s3://key:{SECRET}@bucket/x")
+    assert code == 2 and "the s3:// address contains a key or password" in err and SECRET not in err
+
+
 @pytest.mark.parametrize(
     "address",
     [

@@ -22,6 +22,7 @@ from c3dvideo.features.store import descriptor
 from c3dvideo.network.c3d import C3D
 from c3dvideo.probing.descriptors import Array, clip_vectors, settings_differences
 from c3dvideo.probing.reference import Reference, generated_reference, post_process, read_reference
+from c3dvideo.video.access import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +117,9 @@ def _reference(extractor: Extractor, layer: str, folder: str | Path | None, note
 def _descriptors(path: str | Path, extractor: Extractor) -> dict[str, Array]:
     found = list(extractor(path))
     if len(found) != 1:
-        raise UsageError(f"{path} holds {len(found)} videos; expected one")
+        raise UsageError(f"{shown(str(path))} holds {len(found)} videos; expected one")
     if isinstance(found[0], Failure):
-        raise VideoError(f"{path}: {found[0].message}")
+        raise VideoError(f"{shown(str(path))}: {found[0].message}")
     return {layer: descriptor(clip_vectors(array)) for layer, array in found[0].layers.items()}
 
 

@@ -21,6 +21,7 @@ from c3dvideo.errors import StoreError
 from c3dvideo.files import writing
 from c3dvideo.probing.descriptors import Array
 from c3dvideo.search.vector_space import VectorSpace, unpack_space
+from c3dvideo.storage import refuse_key
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # What Lance reports of a whole database: of two writers at once, and of the system, except that a file is missing.
@@ -39,6 +40,7 @@ def is_local(db: str | Path) -> bool:
 
 def connect(db: str | Path) -> Any:
     """A LanceDB connection that always shows the newest state; options of object storage come from the environment."""
+    refuse_key(str(db))
     import lancedb
 
     return lancedb.connect(str(db), read_consistency_interval=timedelta(0))

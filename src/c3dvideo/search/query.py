@@ -21,7 +21,7 @@ from c3dvideo.choices import SearchKind
 from c3dvideo.errors import UsageError, VideoError
 from c3dvideo.probing.descriptors import Array, clip_vectors, settings_differences, unit_rows
 from c3dvideo.search.index import Index
-from c3dvideo.video.access import is_url
+from c3dvideo.video.access import is_url, shown
 from c3dvideo.video.content import content_sha256
 
 Query = Array | str
@@ -183,9 +183,9 @@ def query_vector(
     extractor = index_extractor(index, weights, device=device)
     found = list(extractor(video))
     if len(found) != 1:
-        raise UsageError(f"{video} holds {len(found)} videos; expected one")
+        raise UsageError(f"{shown(str(video))} holds {len(found)} videos; expected one")
     if isinstance(found[0], Failure):
-        raise VideoError(f"{video}: {found[0].message}")
+        raise VideoError(f"{shown(str(video))}: {found[0].message}")
     vectors = index.space.encode(clip_vectors(found[0].layers[index.layer]))
     return _chosen(vectors, found[0].start_seconds, clip_ends(found[0]), seconds, str(video))
 
