@@ -96,6 +96,8 @@ def _reason(cause: BaseException) -> str:
         return "it is nested too deeply"
     if isinstance(cause, KeyError) and cause.args:
         return f"it has no {str(cause.args[0])[:60]!r}"
+    if isinstance(cause, TypeError | AttributeError):
+        return "a value in it is of another type than expected"
     lines = str(cause).splitlines()
     return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__
 

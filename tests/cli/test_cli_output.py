@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -216,3 +217,21 @@ def test_seconds_are_rounded_to_milliseconds() -> None:
     assert rounded_seconds(document) == {
         "pairs": [{"a_seconds": [9.6, 0.0], "score": 0.123456, "seconds": None, "n_seconds": 3}]
     }
+
+
+def test_a_name_with_a_line_end_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    note("not written: two\nlines\t\x1b[31m é.mp4: no clips")
+    assert capsys.readouterr().err == "not written: two\\nlines\\t\\x1b[31m é.mp4: no clips\n"
+
+
+def test_a_second_interrupt_ends_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("typer.Typer.__call__", interrupted)
+    try:
+        assert run("doctor") == (130, "", "c3dvideo: stopped; what was finished is kept\n")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -90,6 +90,8 @@ def test_what_has_no_partner_is_counted_and_named(run: Run, features: Path, labe
     [
         (["--out", "p"], 2, "there are no labels: give --labels"),
         (["--out", "p", "--labels", "none.csv"], 2, "there is no labels file none.csv"),
+        (["--out", "p", "--labels", "."], 2, "the labels file . is a folder; expected a CSV path,label"),
+        (["--out", "p", "--labels", "header.csv"], 1, "the labels name no video; expected a row per video"),
         (["--out", ".", "--labels-from-folders"], 2, "is a folder; a probe is one file"),
         (["--out", "p", "--labels-from-folders", "--split", "train"], 1, "no video is in split 'train'"),
         (["--out", "p", "--labels-from-folders", "--layer", "fc7"], 2, "no layer 'fc7'; it has fc6"),
@@ -97,6 +99,7 @@ def test_what_has_no_partner_is_counted_and_named(run: Run, features: Path, labe
     ],
 )
 def test_bad_input_is_one_line(words: list[str], code: int, message: str, run: Run, features: Path) -> None:
+    Path("header.csv").write_text("path,label\n")  # `run` works inside tmp_path
     found, out, err = run("probe", "fit", features, *words)
     assert (found, out) == (code, "")
     assert message in err

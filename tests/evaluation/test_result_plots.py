@@ -236,3 +236,12 @@ def test_a_folder_without_a_report_is_refused(tmp_path: Path) -> None:
     for function in (plots.plot_confusion, lambda *a: plots.plot_training([a[0]], a[1])):
         with pytest.raises(UsageError, match="holds no"):
             function(tmp_path, tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("start", [None, [], {}])
+def test_a_timeline_of_other_types_is_refused_in_plain_words(tmp_path: Path, start: object) -> None:
+    part = {"label": "run", "score": 1.0, "start_seconds": 0.0, "end_seconds": 1.0, "start_frame": 0, "end_frame": 16}
+    video = {"name": "a.mp4", "timeline": [part, {**part, "end_seconds": start, "end_frame": start}]}
+    source = document(tmp_path / "changed.json", {"predictions": [video]})
+    with pytest.raises(UsageError, match=r"changed\.json is not a timeline: a value in it is of another type"):
+        plots.plot_timeline(source, tmp_path / "x.png")

@@ -6,6 +6,7 @@ stdout carries results (`--json` for machines), stderr carries progress and note
 line on stderr; `--debug` shows the traceback), 2 wrong usage, 3 finished but some inputs failed.
 """
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,14 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # a second Ctrl-C, while the first was being handled
+        _end_interrupted()
+        sys.exit(_INTERRUPTED)
+
+
+def _run() -> None:
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     arguments, debug = _take_debug(sys.argv[1:])
@@ -118,8 +127,14 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
-            print("c3dvideo: stopped; what was finished is kept", file=sys.stderr)  # noqa: T201
+            _end_interrupted()
         raise
+
+
+def _end_interrupted() -> None:
+    """Say so; from here on another Ctrl-C ends the process at once, without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    print("c3dvideo: stopped; what was finished is kept", file=sys.stderr)  # noqa: T201
 
 
 def _one_line(error: Exception) -> str:

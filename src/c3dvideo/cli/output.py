@@ -21,6 +21,7 @@ from c3dvideo.video.access import without_secrets
 OTHER_NAMES = {"layers": "layer", "batch_clips": "batch_size", "names": "only"}
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)=([^`]*)`")
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _flags: dict[str, str] = {}
@@ -58,8 +59,8 @@ def with_flags(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """Print one line on stderr."""
-    typer.echo(with_flags(text), err=True)
+    """Print one line on stderr; a line end or another control character, as names of files may have, is escaped."""
+    typer.echo(_CONTROL.sub(lambda match: ascii(match[0])[1:-1], with_flags(text)), err=True)
 
 
 def print_json(document: Any) -> None:

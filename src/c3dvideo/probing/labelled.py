@@ -82,6 +82,8 @@ def read_labelled(
     """
     dataset = None
     if labels is not None:
+        if Path(labels).is_dir():
+            raise UsageError(f"the labels file {labels} is a folder; expected a CSV path,label[,split][,group]")
         if not Path(labels).is_file():
             raise UsageError(f"there is no labels file {labels}; expected a CSV path,label[,split][,group]")
         dataset = read_csv(labels)
@@ -94,6 +96,8 @@ def read_labelled(
 def join(descriptors: Descriptors, dataset: Dataset) -> Labelled:
     """The descriptors of labelled videos, in the order of the labels; raises DatasetError when there are none."""
     examples = {PurePosixPath(example.path).as_posix(): example for example in dataset.examples}
+    if not examples:
+        raise DatasetError("the labels name no video; expected a row per video below the line path,label")
     if len(examples) < len(dataset.examples):
         raise DatasetError("the labels give several parts of one video; a descriptor is of a whole video")
     row = {name: index for index, name in enumerate(descriptors.names)}

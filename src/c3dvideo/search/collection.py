@@ -165,6 +165,8 @@ def different_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> lis
 def _read_labels(labels: str | Path | None) -> Dataset:
     if labels is None:
         return Dataset((), ())
+    if Path(labels).is_dir():
+        raise UsageError(f"the labels file {labels} is a folder; expected a CSV path,label[,start_seconds,end_seconds]")
     if not Path(labels).is_file():
         raise UsageError(f"there is no labels file {labels}; expected a CSV path,label[,start_seconds,end_seconds]")
     return read_csv(labels)
