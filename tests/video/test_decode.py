@@ -596,6 +596,19 @@ def test_av1_units_that_are_cut_short(tmp_path: Path, pattern: Pattern) -> None:
         np.testing.assert_array_equal(found, [frame.pixels for frame in whole[: len(found)]])
 
 
+@pytest.mark.parametrize("n_missing", [1, 9, 14, 5000])
+def test_a_dirac_unit_that_is_cut_short(tmp_path: Path, pattern: Pattern, n_missing: int) -> None:
+    frames = [pattern(144, 176, n) for n in range(4)]
+    write_video(tmp_path / "a.drc", frames, codec="vc2", container_format="dirac", codec_options={"b": "600M"})
+    whole, content = read(tmp_path / "a.drc"), (tmp_path / "a.drc").read_bytes()
+    assert len(whole) == 4
+    (tmp_path / "a.drc").write_bytes(content[:-n_missing])
+    with pytest.raises(DecodeError, match="the file was cut short"):
+        read(tmp_path / "a.drc")
+    found = kept(tmp_path / "a.drc")
+    np.testing.assert_array_equal(found, [frame.pixels for frame in whole[: len(found)]])
+
+
 def test_bytes_behind_the_last_transport_packet_do_no_harm(tmp_path: Path, frames: list[np.ndarray]) -> None:
     write_video(tmp_path / "a.ts", frames, codec="mpeg2video")
     content = (tmp_path / "a.ts").read_bytes()

@@ -17,6 +17,8 @@ from c3dvideo.errors import DecodeError
 from c3dvideo.storage import Location
 
 _LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
+_LARGEST_DIRAC_UNIT = 16 << 20
+_DIRAC_UNIT = b"BBCD"
 ERROR = 16  # FFmpeg's AV_LOG_ERROR; worse is less
 
 # Errors that FFmpeg logs for files that are whole and that it decodes completely.
@@ -216,6 +218,9 @@ def check_size(path: Location) -> None:
         if head.startswith(b"OggS"):
             file.seek(max(0, size - 2 * _LARGEST_OGG_PAGE))
             expected = size + _bytes_missing_from_page(file.read())
+        if head.startswith(_DIRAC_UNIT):
+            file.seek(max(0, size - _LARGEST_DIRAC_UNIT))
+            expected = size + _bytes_missing_from_unit(file.read())
         packet = _transport_packet_size(head)
         rest = 0 if packet is None else size % packet
         file.seek(size - rest)
@@ -290,6 +295,22 @@ def _bytes_missing_from_page(tail: bytes) -> int:
     segments = tail[at + 27 : at + 27 + n_segments]
     end = at + 27 + n_segments + sum(segments)
     return max(0, end - len(tail))
+
+
+def _bytes_missing_from_unit(tail: bytes) -> int:
+    """What the last unit of a Dirac or VC-2 file lacks. tail: the end of the file.
+
+    A unit begins with 13 bytes: four of a name, its kind, and how far away the next and the previous one are.
+    """
+    at = tail.rfind(_DIRAC_UNIT)
+    if at < 0:
+        return 0
+    header = tail[at : at + 13]
+    if len(header) < 13:
+        return 13 - len(header)
+    following, previous = int.from_bytes(header[5:9]), int.from_bytes(header[9:])
+    is_unit = 0 < previous <= at and tail[at - previous :].startswith(_DIRAC_UNIT)
+    return max(0, at + following - len(tail)) if is_unit else 0
 
 
 def _transport_packet_size(head: bytes) -> int | None:
