@@ -224,14 +224,27 @@ def test_a_name_with_a_line_end_stays_on_one_line(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "not written: two\\nlines\\t\\x1b[31m é.mp4: no clips\n"
 
 
-def test_a_second_interrupt_ends_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("caught", [False, True])
+def test_a_second_interrupt_ends_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch, caught: bool) -> None:
     def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        try:
+            try:
+                raise KeyboardInterrupt
+            finally:
+                raise KeyboardInterrupt  # the second, in the clean-up after the first
+        except KeyboardInterrupt:
+            if caught:  # as typer does
+                sys.exit(130)
+            raise
+
+    def end(code: int) -> None:
+        raise SystemExit(code + 1000)
 
     handler = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr("typer.Typer.__call__", interrupted)
+    monkeypatch.setattr(os, "_exit", end)
     try:
-        assert run("doctor") == (130, "", "c3dvideo: stopped; what was finished is kept\n")
+        assert run("doctor") == (1130, "", "c3dvideo: stopped; what was finished is kept\n")
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, handler)

@@ -6,6 +6,7 @@ stdout carries results (`--json` for machines), stderr carries progress and note
 line on stderr; `--debug` shows the traceback), 2 wrong usage, 3 finished but some inputs failed.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -108,8 +109,7 @@ def main() -> None:
     try:
         _run()
     except KeyboardInterrupt:  # a second Ctrl-C, while the first was being handled
-        _end_interrupted()
-        sys.exit(_INTERRUPTED)
+        _end_interrupted(at_once=True)
 
 
 def _run() -> None:
@@ -127,14 +127,31 @@ def _run() -> None:
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
-            _end_interrupted()
+            _end_interrupted(at_once=_n_interrupts(end) > 1)
         raise
 
 
-def _end_interrupted() -> None:
-    """Say so; from here on another Ctrl-C ends the process at once, without a traceback."""
+def _n_interrupts(error: BaseException | None) -> int:
+    """How many Ctrl-C there were, from an exception and those that it replaced."""
+    n = 0
+    while error is not None:
+        n += isinstance(error, KeyboardInterrupt)
+        error = error.__context__
+    return n
+
+
+def _end_interrupted(*, at_once: bool) -> None:
+    """Print that the run was stopped; from here on another Ctrl-C ends the process without a traceback.
+
+    at_once: end it now. A second Ctrl-C broke off the clean-up, so threads may still run, and C++ libraries abort when
+    Python ends below them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     print("c3dvideo: stopped; what was finished is kept", file=sys.stderr)  # noqa: T201
+    if at_once:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_INTERRUPTED)
 
 
 def _one_line(error: Exception) -> str:
