@@ -15,6 +15,7 @@ from c3dvideo.errors import StoreError
 from c3dvideo.synthetic.synthetic_videos import write_dataset
 from c3dvideo.training.pretraining.pretraining_run import pretrain
 from c3dvideo.training.pretraining.pretraining_settings import PretrainSettings
+from c3dvideo.training.run_folder import load_state
 from c3dvideo.training.train import train
 
 TINY: dict[str, Any] = {"width": 0.06, "fc_width": 16, "crop_size": 32, "batch_size": 2, "epochs": 1}
@@ -67,6 +68,13 @@ def test_pretrain(tmp_path: Path) -> None:
     with largest_file(1500), pytest.raises(StoreError, match=r"convolutions\.pt could not be written"):
         pretrain(tmp_path / "run", settings=narrow, device="cpu")
     assert not leftovers(tmp_path / "run")
+    assert not (tmp_path / "run/convolutions.pt").exists()
+    with largest_file(6000), pytest.raises(StoreError, match=r"convolutions\.pt could not be written"):
+        pretrain(tmp_path / "run", settings=narrow, device="cpu")
+    assert not leftovers(tmp_path / "run")
+    done = load_state(tmp_path / "run/convolutions.pt")  # complete: of the layers that were fitted before
+    assert list(done) == ["conv1a", "conv2a"][: len(done)]
+    assert done
 
 
 def test_tables_and_generated_videos(tmp_path: Path, videos: Dataset) -> None:

@@ -119,6 +119,14 @@ def test_what_a_table_cannot_hold_is_refused(own: Site, library: Any) -> None:
     assert rows(own.settings.labels) == [(library.strange, '"quoted", <b>é', "")]
 
 
+def test_names_that_differ_by_a_blank_keep_their_own_labels(tmp_path: Path, own: Site) -> None:
+    names = (" lead.mp4", "lead.mp4", "lead.mp4 ", "\tlead.mp4", "two\nlines.mp4", "=cmd().mp4")
+    for number, name in enumerate(names):
+        LabelsFile(tmp_path / "labels.csv").change([Part(name)], f"class {number}", own.collection.now())
+    found = {row.path: row.label for row in LabelsFile(tmp_path / "labels.csv").rows()}
+    assert found == {name: f"class {number}" for number, name in enumerate(names)}
+
+
 def test_columns_of_other_programs_are_kept_or_refused(tmp_path: Path, own: Site) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("path,label,split,group\nright/a.mp4,right,train,g1\n")
