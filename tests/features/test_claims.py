@@ -91,7 +91,7 @@ def test_without_locks_every_claim_is_granted(tmp_path: Path, monkeypatch: pytes
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with (
-        pytest.raises(StoreError, match=r"file.out cannot be written: .*choose another `out=`"),
+        pytest.raises(StoreError, match=r"file.out cannot be written: .*choose another folder"),
         FolderLocks(tmp_path / "file" / "out"),
     ):
         pass

@@ -19,6 +19,7 @@ from c3dvideo.training.clip_loaders import Clips
 from c3dvideo.training.learner import Learner
 from c3dvideo.training.lightning_trainer import fit
 from c3dvideo.training.optim import CaffeSGD, make_optimizer, step_factor
+from c3dvideo.training.run_folder import SETTINGS_FILE
 from c3dvideo.training.sampling import TrainingBatches, mean_volume, release_draws
 from c3dvideo.training.settings import make_settings
 from c3dvideo.video.preprocess import CAFFE, Profile, resize_frame
@@ -105,6 +106,8 @@ class Recorder:
 
         losses, rates = self.losses, self.rates
         self.monkeypatch.setattr(Learner, "optimizer_step", record)
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / SETTINGS_FILE).write_text("{}")  # as `train` does before it calls `fit`
         fit(trained, self.out, accelerator="cpu")
         assert trained.history[-1]["updates"] == len(losses) == settings.steps
         del losses[n_updates:], rates[n_updates:]

@@ -166,7 +166,7 @@ def test_channel_mean_is_broadcast() -> None:
 @pytest.mark.parametrize("shape", [None, (3, 16, 112, 112), (16, 3, 128, 171), (3, 128, 171)])
 def test_a_missing_or_misread_mean_volume_is_refused(shape: tuple[int, ...] | None) -> None:
     volume = None if shape is None else np.zeros(shape, np.float32)
-    with pytest.raises(UsageError, match=r"subtracts a mean volume \(3, T, 128, 171\).*`mean=FILE`"):
+    with pytest.raises(UsageError, match=r"a mean volume \(3, T, 128, 171\).*`c3dvideo weights import FILE --mean"):
         input_mean(CAFFE, volume, CAFFE.views()[0])
 
 

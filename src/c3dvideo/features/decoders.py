@@ -88,7 +88,7 @@ def open_decoders(
             return InProcessDecoder(sources, settings, n_slots=n_slots, timings=timings)
         return Decoders(sources, settings, n_decoders=n_decoders, n_slots=n_slots, timings=timings)
     except (MemoryError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG, errno.EINVAL):
+        if isinstance(error, OSError) and error.errno not in (errno.ENOMEM, errno.ENOSPC, errno.EINVAL):
             raise
         raise UsageError(f"{short}; {advice}") from error
 

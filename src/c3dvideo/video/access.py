@@ -43,9 +43,9 @@ _FORMATS = (
 _NETWORK_FORMATS = "hls,dash,webm_dash_manifest,rtsp,rtp,sdp,live_flv,mpjpeg"
 
 
-# Parameters of addresses that are shown with their values: they choose a channel, a part or a form of a video.
+# Parameters of addresses that are shown with their values: they choose a channel, a part or a form of a file.
 _HARMLESS = frozenset(
-    ("channel", "subtype", "stream", "part", "format", "quality", "resolution", "width", "height", "fps", "codec")
+    ("channel", "subtype", "stream", "part", "format", "quality", "resolution", "width", "height", "fps", "codec", "dl")
 )
 _PARAMETER = re.compile(r"([?&;])([^&;=#/]*)(=?)([^&;#]*)")
 _SCHEMES = "|".join((*FILE_PROTOCOLS, *LIVE_PROTOCOLS, *SCHEMES))

@@ -317,7 +317,7 @@ const map = {
     this.canvas.width = width; this.canvas.height = height; this.ratio = ratio; this.image = null;
     if (this.fresh) { this.fresh = false; this.whole(); } else { this.left += dx; this.top += dy; }
     this.hover(-1);
-    this.invalidate();
+    this.draw();  // at once: a canvas of another size is black until it is drawn
   },
   get scale() { return this.zoom * Math.min(this.canvas.width, this.canvas.height) * 0.47; },
   whole() { this.zoom = 1; this.left = this.canvas.width / 2; this.top = this.canvas.height / 2; this.invalidate(); },
@@ -540,9 +540,9 @@ async function showMap() {
   $("map-status").textContent = "";
   if (found.state === "ready") {
     S.mapKey = `${found.version} ${method}`;
-    if (map.key !== S.mapKey && found.x.length === S.clips.video.length) { map.key = S.mapKey; map.setPlaces(found.x, found.y); }
     if (!S.clips.cluster.length) { S.clips = await api("/clips"); }
-    colourMap();
+    if (map.key !== S.mapKey && found.x.length === S.clips.video.length) { map.key = S.mapKey; map.setPlaces(found.x, found.y); }
+    colourMap();  // in the same task, so that no frame is drawn of places without colours
     return;
   }
   if (found.state === "failed") { empty.hidden = false; empty.textContent = found.message.replace(/^./, (c) => c.toUpperCase()) + "."; return; }
