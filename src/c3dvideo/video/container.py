@@ -1,8 +1,7 @@
-"""An open container and the video stream in it: what FFmpeg reads, packet by packet, with what it logs.
+"""An open container and the video stream in it, with what FFmpeg logs of either when it opens them.
 
     opened = open_file(Path("a.mp4"), "error")
-    for frame in decoded_frames(opened, clock):
-        ...                                         # PyAV frames in the order in which they are shown
+    opened.stream, opened.fps                       # PyAV's stream, Fraction(25, 1)
 
 "Container" is FFmpeg's word for a file format that holds streams, such as MP4.
 """
@@ -10,7 +9,7 @@
 import errno
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -29,7 +28,6 @@ from c3dvideo.files import os_reason
 from c3dvideo.storage import Location, ObjectPath
 from c3dvideo.video.access import check_kind, check_url, encoded, is_live, open_options, shown
 from c3dvideo.video.damage import (
-    Inspector,
     LogLine,
     check_index,
     check_size,
@@ -41,7 +39,7 @@ from c3dvideo.video.damage import (
     problem_on_opening,
 )
 from c3dvideo.video.frame_folder import MAX_PIXELS, too_large
-from c3dvideo.video.timestamps import Clock
+from c3dvideo.video.object_file import ObjectFile
 
 _LIMITS = {"max_pixels": str(MAX_PIXELS)}
 _AVFMT_NOTIMESTAMPS = 0x0080  # FFmpeg's flag of formats without time stamps
@@ -68,7 +66,7 @@ class OpenStream:
     stall_seconds: float | None
     states_length: bool
     problem: DecodeError | None
-    file: "_ObjectFile | None" = None
+    file: ObjectFile | None = None
     connection: str | None = None
 
     @property
@@ -121,7 +119,7 @@ def open_url(
 
     live: leave out what is damaged, also where the address and the format could be those of a file.
     """
-    file = _ObjectFile(path) if isinstance(path, ObjectPath) else None
+    file = ObjectFile(path) if isinstance(path, ObjectPath) else None
     if file is None:
         check_url(url)
     _listen_to_ffmpeg()
@@ -140,7 +138,7 @@ def open_url(
             file.check()
         explanation = "" if path is None else hint(path)
         connection = None if path is not None else _connection_problem(log, started, stall_seconds)
-        reason = connection or _reason(error, stall_seconds, path)
+        reason = connection or reading_reason(error, stall_seconds, path)
         cause = error if shown(url) == url else _without_address(error)
         raise DecodeError(f"FFmpeg cannot read it as a video: {reason}{explanation}") from cause
     try:
@@ -172,39 +170,6 @@ def open_url(
     )
 
 
-class _ObjectFile:
-    """An object as FFmpeg reads it. FFmpeg may take a failed read for the end, so the failure is kept.
-
-    name: FFmpeg looks at its suffix.
-    """
-
-    def __init__(self, path: ObjectPath) -> None:
-        self.name = path.name
-        self._error: OSError | None = None
-        self._file = path.open()
-
-    def read(self, n_bytes: int) -> bytes:
-        try:
-            return self._file.read(n_bytes)
-        except OSError as error:
-            self._error = error
-            raise
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def check(self) -> None:
-        """Raises DecodeError when a read has failed."""
-        if self._error is not None:
-            raise DecodeError(f"it could not be read to its end: {os_reason(self._error)}") from self._error
-
-
 def open_device(device: str, device_format: str, *, stall_seconds: float | None = None) -> OpenStream:
     """The video stream of a capture device. Raises DecodeError when there is none of that name or kind."""
     _listen_to_ffmpeg()
@@ -214,7 +179,9 @@ def open_device(device: str, device_format: str, *, stall_seconds: float | None 
         with Capture():
             container = av.open(device, format=device_format, options=_LIMITS, timeout=stall_seconds)
     except (FFmpegError, OSError) as error:
-        raise DecodeError(f"the camera cannot be opened: {_reason(error, stall_seconds, Path(device))}") from error
+        raise DecodeError(
+            f"the camera cannot be opened: {reading_reason(error, stall_seconds, Path(device))}"
+        ) from error
     try:
         stream = _choose_stream(container)
     except DecodeError:
@@ -243,7 +210,7 @@ def is_video(path: Location) -> bool:
         suppress(FFmpegError, OSError),
         Capture(),
         av.open(
-            _ObjectFile(path) if isinstance(path, ObjectPath) else url,
+            ObjectFile(path) if isinstance(path, ObjectPath) else url,
             metadata_errors="replace",
             options=_LIMITS,
             container_options=open_options(url),
@@ -270,12 +237,12 @@ def _listen_to_ffmpeg() -> None:
     av.logging.set_skip_repeated(False)
 
 
-def _reason(
+def reading_reason(
     error: FFmpegError | OSError, stall_seconds: float | None, path: Location | None, cut: str | None = None
 ) -> str:
     """Why reading failed. cut: what the log says of a connection that a server closed."""
     if isinstance(error, ExitError):
-        return _no_data(stall_seconds)
+        return no_data(stall_seconds)
     if cut is not None:
         return cut
     if path is None and error.errno == errno.EIO:  # not of this machine's disk
@@ -288,11 +255,12 @@ def _reason(
 def _connection_problem(log: list[LogLine], started: float, stall_seconds: float | None) -> str | None:
     """Why opening may have got a part only: a stall in the middle of a header or packet looks like a damaged one."""
     if stall_seconds is not None and time.monotonic() - started > stall_seconds:
-        return _no_data(stall_seconds)
+        return no_data(stall_seconds)
     return cut_transfer(log)
 
 
-def _no_data(seconds: float | None) -> str:
+def no_data(seconds: float | None) -> str:
+    """That a server has sent nothing for so long."""
     return f"no data came for {seconds:g} seconds"
 
 
@@ -317,73 +285,3 @@ def _frames_per_second(stream: Any) -> Fraction | None:
     average: Fraction | None = stream.average_rate
     guessed: Fraction | None = stream.guessed_rate
     return guessed if not average or (guessed and average > 1.2 * guessed) else average
-
-
-def decoded_frames(opened: OpenStream, clock: Clock) -> Iterator[Any]:
-    """The frames as FFmpeg gives them. Raises DecodeError at damage; a live stream leaves out what is damaged."""
-    inspector = Inspector(
-        opened.container.format.name,
-        opened.path,
-        may_begin_anywhere=opened.joins,
-        n_bytes=_n_bytes(opened),
-        connection=opened.connection,
-    )
-    packets = _Packets(opened)
-    while True:
-        frames: list[Any] = []
-        problem: FFmpegError | None = None
-        with Capture() as log:
-            try:
-                packet = packets.next(log)
-            except (FFmpegError, OSError) as error:
-                if opened.file is not None:
-                    opened.file.check()
-                raise inspector.error(_reason(error, opened.stall_seconds, opened.path, cut_transfer(log))) from error
-            # Of a file that is cut short, the decoder may hold a later frame than the next one, so it stays there.
-            if packet is None or (opened.problem is not None and not packet.size):
-                break
-            clock.add(packet)
-            try:
-                frames = packet.decode()
-            except FFmpegError as error:
-                problem = error
-        yield from frames if opened.is_live else inspector.good_frames(packet, frames, problem, log)
-    if opened.file is not None:
-        opened.file.check()
-    if not opened.is_live:
-        inspector.check_end(log)
-
-
-def _n_bytes(opened: OpenStream) -> int | None:
-    """The size of what is read; None where a server does not state it."""
-    if opened.is_live:
-        return None
-    n_bytes = opened.container.size if opened.path is None else opened.path.stat().st_size
-    return n_bytes if n_bytes > 0 else None
-
-
-class _Packets:
-    """The packets of one stream, the last of which is empty and makes the decoder deliver what it holds back."""
-
-    def __init__(self, opened: OpenStream) -> None:
-        self._stream = opened.stream
-        self._packets = opened.container.demux(opened.stream)
-        self._stall_seconds = opened.stall_seconds
-        self._states_length = opened.states_length
-
-    def next(self, log: list[LogLine]) -> Any:
-        """The next packet, None at the end. Raises FFmpegError, and TimeoutError when a server has stopped sending."""
-        started = time.monotonic()
-        try:
-            packet = next(self._packets, None)
-        except FFmpegError as error:
-            if self._stall_seconds is not None and time.monotonic() - started > self._stall_seconds:
-                raise TimeoutError(_no_data(self._stall_seconds)) from error
-            if self._states_length and not ended_without_length(log):
-                raise
-            packet = av.Packet()
-            packet.stream, packet.time_base = self._stream, self._stream.time_base
-        if self._stall_seconds is not None and time.monotonic() - started > self._stall_seconds:
-            # Some demuxers take the part that has come for a whole packet.
-            raise TimeoutError(_no_data(self._stall_seconds))
-        return packet

@@ -27,10 +27,11 @@ from c3dvideo.errors import DecodeError, UsageError
 from c3dvideo.files import os_reason
 from c3dvideo.storage import ObjectPath, is_object
 from c3dvideo.video.access import is_url, shown, without_secrets
-from c3dvideo.video.container import OpenStream, decoded_frames, open_device, open_file, open_url
+from c3dvideo.video.container import OpenStream, open_device, open_file, open_url
 from c3dvideo.video.frame_folder import numbered_pictures, read_picture
 from c3dvideo.video.orientation import Orientation, orientation_of
 from c3dvideo.video.resize import Pixels, Yuv420
+from c3dvideo.video.stream_frames import decoded_frames
 from c3dvideo.video.timestamps import Clock
 from c3dvideo.video.yuv420 import yuv420_of
 
