@@ -91,7 +91,7 @@ class Extractor:
         check_choice("damaged", damaged, Damaged)
         if pool is not None:
             check_choice("pool", pool, Pool)
-        self.label = _label(weights)
+        self.label = weights_label(weights)
         self.network = prepare_network(weights, profile, profile_changes)
         wanted = self.network.check_layers(layers)
         self.plan = plan or ClipPlan(clip_length=self.network.architecture["clip_length"])
@@ -288,7 +288,8 @@ def _n_decoders(device_type: str) -> int:
     return n_cores() if device_type == "cuda" else max(1, n_cores() // 4)
 
 
-def _label(weights: str | Path | C3D | None) -> str:
+def weights_label(weights: str | Path | C3D | None) -> str:
+    """What messages call the weights."""
     if isinstance(weights, C3D):
         return "a network in memory"
     return "the default weights" if weights is None else f"weights {weights}"

@@ -23,7 +23,7 @@ from c3dvideo.choices import Damaged, PrecisionChoice, SegmentMethod
 from c3dvideo.errors import MissingExtraError, StoreError, UsageError, VideoError
 from c3dvideo.extras import require_extra
 from c3dvideo.features.decoding import STALL_SECONDS
-from c3dvideo.features.extractor import Extractor
+from c3dvideo.features.extractor import Extractor, weights_label
 from c3dvideo.features.failures import Failure
 from c3dvideo.features.store import VideoFeatures, read_features
 from c3dvideo.machine import n_cores
@@ -154,7 +154,7 @@ def segment(
                 damaged=damaged,
                 stall_seconds=stall_seconds,
             )
-            extractor.label = "the default weights" if weights is None else f"weights {weights}"
+            extractor.label = weights_label(weights)  # of what was given, not of the network that it names
             note(str(extractor))
             results += _by_network(list(sources), extractor, threshold, with_colours=method == "both")
     return SegmentedVideos(

@@ -14,13 +14,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from c3dvideo.choices import ExportFormat, Precision
+from c3dvideo.choices import ExportFormat, Precision, check_choice
 from c3dvideo.errors import UsageError, WeightsError
 from c3dvideo.extras import require_extra
 from c3dvideo.files import atomic_path
@@ -68,8 +68,7 @@ def export(
     cannot be written.
     """
     out = Path(out)
-    if to not in get_args(ExportFormat):
-        raise UsageError(f"`to=` is {to!r}; expected one of {', '.join(get_args(ExportFormat))}")
+    check_choice("to", to, ExportFormat)
     if out.suffix != SUFFIXES[to]:
         raise UsageError(f"a file for {to} ends in {SUFFIXES[to]}; choose another `out=` than {str(out)!r}")
     if calibration is not None and to != "onnx":

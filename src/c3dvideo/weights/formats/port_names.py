@@ -6,11 +6,9 @@ Ports: "davidea" (DavideA/c3d-pytorch; jfzhang95's network has the same names), 
 and ViP: features.N and classifier.N, without fc8), "mmaction2" (its recogniser: backbone and head).
 """
 
-from typing import get_args
-
 from torch import Tensor
 
-from c3dvideo.choices import Port
+from c3dvideo.choices import Port, check_choice
 from c3dvideo.errors import UsageError
 from c3dvideo.network.c3d import C3D
 
@@ -32,8 +30,7 @@ def port_state_dict(network: C3D, port: Port) -> dict[str, Tensor]:
 
     Raises UsageError for an unknown port, and for a network of other than the eight convolutions that ports have.
     """
-    if port not in get_args(Port):
-        raise UsageError(f"`to=` is {port!r}; expected one of {', '.join(get_args(Port))}")
+    check_choice("to", port, Port)
     convolutions = tuple(name for name in network.steps if name.startswith("conv"))
     if convolutions != tuple(_VGG):
         raise UsageError(
